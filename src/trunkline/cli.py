@@ -1,0 +1,49 @@
+"""Flags -> Settings -> Node; nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import trunkline
+from trunkline.settings import FIELDS, PREFIX, BadSetting, Settings, environment_name, flag, load
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, made from the table of settings."""
+    root = argparse.ArgumentParser(prog="trunkline", description="Amazon SQS on your own machine.")
+    root.add_argument("--version", action="version", version=f"trunkline {trunkline.__version__}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="command")
+    serve = commands.add_parser("serve", help="run the server", description="Run the server until SIGTERM or SIGINT.")
+    serve.add_argument("--config", metavar="FILE", help=f"TOML file with settings. [{PREFIX}CONFIG]")
+    for name, each in FIELDS.items():
+        text = f"{each.metadata['help']} [{environment_name(name)}]".replace("%", "%%")
+        if isinstance(each.default, bool):
+            serve.add_argument(flag(name), dest=name, action="store_const", const="true", help=text)
+        else:
+            serve.add_argument(flag(name), dest=name, metavar=name.rsplit("_", 1)[-1].upper(), help=text)
+    dump = commands.add_parser("dump", help="print a data directory's rows", description="Print every row of a data "
+                               "directory as JSON lines, read-only; the server may be running.")  # fmt: skip
+    dump.add_argument("data", type=Path, help="the data directory")
+    return root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0, 1 if the server could not run, 2 for a setting that is wrong."""
+    given = parser().parse_args(arguments)
+
+    def warn(text: str) -> None:
+        print(f"trunkline: warning: {text}", file=sys.stderr)
+
+    from trunkline import node
+
+    if given.command == "dump":
+        return node.dump(Settings(data=given.data), sys.stdout)
+    try:
+        settings = load(vars(given), os.environ, warn)
+    except BadSetting as error:
+        print(f"trunkline: {error}", file=sys.stderr)
+        return 2
+    return node.run(settings)

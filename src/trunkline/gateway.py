@@ -1,0 +1,201 @@
+"""The list of steps that a request takes.
+
+    own pages -> route -> decode -> who calls -> may they -> operation -> encode
+
+Everything a client can do wrong ends in an error of AWS's; everything of ours
+that fails ends in a 500 without a word of how, and in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from trunkline.kernel.call import Operation
+from trunkline.kernel.caller import Caller
+from trunkline.kernel.errors import InternalFailure, ServiceError
+from trunkline.kernel.ids import Ids
+from trunkline.wire import sigv4
+from trunkline.wire.message import HttpRequest, HttpResponse
+from trunkline.wire.protocols import Codec, codec
+from trunkline.wire.protocols.query import old_json
+from trunkline.wire.route import Unroutable, route
+from trunkline.wire.shapes import ServiceModel
+
+log = logging.getLogger(__name__)
+
+OwnPages = Callable[[HttpRequest, Callable[[HttpResponse], None]], bool]
+Authorize = Callable[[Caller, str, str, Mapping[str, str]], None]
+"""(caller, action such as sqs:SendMessage, resource, context): returns if allowed, else raises AccessDenied."""
+
+_MOST_CALLERS = 4_096
+
+
+class Exchange(Protocol):
+    """What the HTTP server gives with a request."""
+
+    def respond(self, response: HttpResponse) -> None: ...
+    def when_gone(self, action: Callable[[], None]) -> None: ...
+
+
+def allow_all(caller: Caller, action: str, resource: str, context: Mapping[str, str]) -> None:
+    """The seam where policies will stand: until they are built every call is allowed (see unenforced)."""
+
+
+class _HttpCall:
+    """A call that came over HTTP; see kernel.call.Call."""
+
+    __slots__ = ("_answered", "_codec", "_exchange", "_old_json", "caller", "endpoint", "operation", "path",
+                 "request_id", "trace")  # fmt: skip
+
+    def __init__(
+        self, exchange: Exchange, codec: Codec, operation: str, caller: Caller, request: HttpRequest, request_id: str
+    ) -> None:
+        headers = request.headers
+        self._exchange = exchange
+        self._codec = codec
+        self._answered = False
+        self._old_json = request.method == "GET" and "application/json" in headers.get("accept", "")
+        self.operation = operation
+        self.caller = caller
+        self.request_id = request_id
+        self.endpoint = f"{request.scheme}://{headers.get('host', 'localhost')}"
+        self.path = request.path
+        self.trace = headers.get("x-amzn-trace-id")
+
+    def answer(self, output: dict[str, Any]) -> None:
+        if self._once():
+            self._send(self._codec.encode(self.operation, output, self.request_id))
+
+    def fail(self, error: ServiceError) -> None:
+        if self._once():
+            self._send(self._codec.encode_error(error, self.request_id))
+
+    def when_gone(self, action: Callable[[], None]) -> None:
+        self._exchange.when_gone(action)
+
+    def _once(self) -> bool:
+        if self._answered:
+            log.error("%s %s was answered twice", self.operation, self.request_id)
+            return False
+        self._answered = True
+        return True
+
+    def _send(self, response: HttpResponse) -> None:
+        self._exchange.respond(old_json(response) if self._old_json else response)
+
+
+class InProcessCall:
+    """A call that never was bytes: from one service to another, or from a test."""
+
+    def __init__(self, operation: str, caller: Caller, request_id: str) -> None:
+        self.operation = operation
+        self.caller = caller
+        self.request_id = request_id
+        self.endpoint = "http://localhost"
+        self.path = "/"
+        self.trace: str | None = None
+        self.result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    def answer(self, output: dict[str, Any]) -> None:
+        if not self.result.done():
+            self.result.set_result(output)
+
+    def fail(self, error: ServiceError) -> None:
+        if not self.result.done():
+            self.result.set_exception(error)
+
+    def when_gone(self, action: Callable[[], None]) -> None:
+        return
+
+
+class Gateway:
+    """``services``: for each service its operations by name. ``own_pages`` answers what is not AWS's API."""
+
+    def __init__(
+        self,
+        services: Mapping[str, Mapping[str, Operation]],
+        ids: Ids,
+        default_account: str = "000000000000",
+        default_region: str = "us-east-1",
+        own_pages: OwnPages | None = None,
+        authorize: Authorize = allow_all,
+    ) -> None:
+        self._services = services
+        self._ids = ids
+        self._account = default_account
+        self._region = default_region
+        self._own_pages = own_pages
+        self._authorize = authorize
+        self._codecs: dict[tuple[str, str], Codec] = {}
+        self._callers: dict[sigv4.Credential | None, Caller] = {}
+
+    def handle(self, request: HttpRequest, exchange: Exchange) -> None:
+        """Take a request through its steps. Never raises."""
+        request_id = self._ids.text()
+        try:
+            path = request.path
+            if self._own_pages is not None and path[:2] in ("/_", "/h") and self._own_pages(request, exchange.respond):
+                return
+            try:
+                target = route(request)
+            except Unroutable as error:
+                coder = self._codec(error.service, error.protocol)
+                exchange.respond(coder.encode_error(error, request_id))
+                return
+            except ServiceError as error:
+                exchange.respond(self._codec("sqs", "query").encode_error(error, request_id))
+                return
+            coder = self._codec(target.service, target.protocol)
+            call = _HttpCall(exchange, coder, target.operation, self._caller(request), request, request_id)
+            try:
+                parameters = coder.decode(target.operation, request)
+                self._authorize(call.caller, f"{target.service}:{target.operation}", "*", _NO_CONTEXT)
+                self._services[target.service][target.operation](parameters, call)
+            except ServiceError as error:
+                call.fail(error)
+            except Exception:
+                log.exception("%s %s failed", target.operation, request_id)
+                call.fail(InternalFailure())
+        except Exception:
+            log.exception("A request failed on its way (%s)", request_id)
+            exchange.respond(HttpResponse(500, (("x-amzn-RequestId", request_id),), b"InternalFailure"))
+
+    async def in_process(
+        self, service: str, operation: str, parameters: dict[str, Any], caller: Caller
+    ) -> dict[str, Any]:
+        """Call an operation without HTTP. ServiceError as over the wire."""
+        call = InProcessCall(operation, caller, self._ids.text())
+        self._authorize(caller, f"{service}:{operation}", "*", _NO_CONTEXT)
+        self._services[service][operation](parameters, call)
+        return await call.result
+
+    def _codec(self, service: str, protocol: str) -> Codec:
+        key = (service, protocol)
+        found = self._codecs.get(key)
+        if found is None:
+            found = self._codecs[key] = codec(ServiceModel.load(service), protocol)
+        return found
+
+    def _caller(self, request: HttpRequest) -> Caller:
+        credential = sigv4.parse(request)
+        found = self._callers.get(credential)
+        if found is None:
+            if len(self._callers) >= _MOST_CALLERS:
+                self._callers.clear()
+            found = self._callers[credential] = self._make_caller(credential)
+        return found
+
+    def _make_caller(self, credential: sigv4.Credential | None) -> Caller:
+        """Until there are users, every key is its account's root."""
+        if credential is None:
+            account, region, key = self._account, self._region, None
+        else:
+            account = sigv4.account_of(credential.access_key, self._account)
+            region, key = credential.region, credential.access_key
+        return Caller(account, region, account, f"arn:aws:iam::{account}:root", key)
+
+
+_NO_CONTEXT: Mapping[str, str] = {}

@@ -1,0 +1,352 @@
+"""HTTP/1.1 over asyncio and httptools: the one place where owning the fastest way pays.
+
+    bytes -> httptools' parser -> HttpRequest -> handler(request, exchange)
+    exchange.respond(response), now or later -> one write to the socket
+
+No task, future or context is made for a request. Requests of one connection
+may be pipelined; their answers go out in the order of the requests, whenever
+each is ready. A connection reads no further while too many of its requests
+are unanswered, or while its client does not take what it is sent.
+
+What a client sends never raises out of here: a malformed request is answered
+with 400, 413 or 431 and the connection closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+
+from trunkline.wire.message import HttpRequest, HttpResponse
+
+log = logging.getLogger(__name__)
+
+MAX_HEADER_BYTES = 65_536
+MAX_PIPELINED = 64
+"""Unanswered requests of one connection before it is read no further."""
+REQUEST_SECONDS = 60.0
+"""Real seconds in which a request must have come whole once it has begun."""
+IDLE_SECONDS = 300.0
+"""Real seconds that a connection may stay open with nothing on it."""
+
+Handler = Callable[[HttpRequest, "Exchange"], None]
+
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Exchange:
+    """One request and its answer."""
+
+    __slots__ = ("_connection", "_gone", "close", "data", "head")
+
+    def __init__(self, connection: _Connection, close: bool, head: bool) -> None:
+        self._connection: _Connection | None = connection
+        self._gone: Callable[[], None] | None = None
+        self.data: bytes | None = None
+        self.close = close
+        self.head = head
+
+    def respond(self, response: HttpResponse) -> None:
+        """Answer. A second answer, or one to a client that went away, reaches nobody."""
+        connection = self._connection
+        if connection is None or self.data is not None:
+            return
+        self._gone = None
+        lines = [_STATUS.get(response.status) or f"HTTP/1.1 {response.status} Unknown\r\n"]
+        for name, value in response.headers:
+            lines.append(f"{name}: {value}\r\n")
+        lines.append(f"Content-Length: {len(response.body)}\r\n")
+        lines.append("Connection: close\r\n\r\n" if self.close else "\r\n")
+        head = "".join(lines).encode("latin-1", "replace")
+        self.data = head if self.head else head + response.body
+        connection.flush()
+
+    def when_gone(self, action: Callable[[], None]) -> None:
+        """Call ``action`` if the client goes away before it is answered."""
+        if self._connection is None:
+            action()
+        elif self.data is None:
+            self._gone = action
+
+    def forget(self) -> None:
+        """The connection is lost."""
+        self._connection = None
+        action, self._gone = self._gone, None
+        if action is not None and self.data is None:
+            action()
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._transport: Any = None
+        self._parser: Any = None
+        self._exchanges: deque[Exchange] = deque()
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._head_size = 0
+        self._peer = ""
+        self._in_request = False
+        self._ending = False
+        self._reading_paused = False
+        self._full = False
+        self.active = 0.0
+
+    # -- the transport -----------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._parser = httptools.HttpRequestParser(self)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
+        self._server.connections.add(self)
+        self.active = self._server.loop.time()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._ending = True
+        exchanges, self._exchanges = self._exchanges, deque()
+        for exchange in exchanges:
+            try:
+                exchange.forget()
+            except Exception:
+                log.exception("A caller that went away could not be forgotten")
+        self._server.lost()
+
+    def eof_received(self) -> bool:
+        # A client that has said all may still read: keep the door open while answers are due.
+        self._ending = True
+        return bool(self._exchanges)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ending:
+            return
+        self.active = self._server.loop.time()
+        if self._in_request and not self._body:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(400, "Upgrades are not served here.")
+        except httptools.HttpParserError as error:
+            if not self._ending:
+                self._refuse(400, f"The request is not HTTP: {error.__class__.__name__}.")
+        except _TooMuch as error:
+            self._refuse(error.status, error.text)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        self._set_reading()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._set_reading()
+
+    def _set_reading(self) -> None:
+        pause = self._full or len(self._exchanges) >= MAX_PIPELINED
+        if pause != self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = pause
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    # -- httptools' callbacks ------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._ending:
+            return
+        self._in_request = True
+        self._url = b""
+        self._headers = {}
+        self._body = []
+        self._body_size = 0
+        self._head_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_head(len(name) + len(value))
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers = self._headers
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+
+    def _count_head(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > MAX_HEADER_BYTES:
+            raise _TooMuch(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes.")
+
+    def on_headers_complete(self) -> None:
+        if self._ending:
+            return
+        length = self._headers.get("content-length", "0")
+        if length.isdigit() and int(length) > self._server.max_body_bytes:
+            raise _TooMuch(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
+        if self._headers.get("expect", "").lower() == "100-continue" and not self._exchanges:
+            self._transport.write(_CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        self._body_size += len(body)
+        if self._body_size > self._server.max_body_bytes:
+            raise _TooMuch(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._ending:
+            return
+        self._in_request = False
+        parser = self._parser
+        method = parser.get_method().decode("latin-1")
+        url = self._url.decode("latin-1")
+        if url.startswith(("http://", "https://")):
+            # The absolute form, as proxies send it.
+            url = "/" + url.split("://", 1)[1].partition("/")[2]
+        path, _, query = url.partition("?")
+        body = self._body
+        request = HttpRequest(
+            method,
+            path,
+            query,
+            self._headers,
+            body[0] if len(body) == 1 else b"".join(body),
+            self._peer,
+            self._server.scheme,
+        )
+        close = self._server.stopping or not parser.should_keep_alive()
+        exchange = Exchange(self, close, method == "HEAD")
+        self._exchanges.append(exchange)
+        if close:
+            self._ending = True
+        if len(self._exchanges) >= MAX_PIPELINED:
+            self._set_reading()
+        try:
+            self._server.handler(request, exchange)
+        except Exception:
+            log.exception("%s %s failed", method, path)
+            exchange.respond(_text(500, "Something of ours failed; the log says what."))
+
+    # -- answers -------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what is answered, in the order of the requests."""
+        exchanges = self._exchanges
+        transport = self._transport
+        if transport.is_closing():
+            return
+        close = False
+        while exchanges:
+            data = exchanges[0].data
+            if data is None:
+                break
+            exchange = exchanges.popleft()
+            transport.write(data)
+            if exchange.close:
+                close = True
+                break
+        if close or (not exchanges and (self._server.stopping or (self._ending and not self._in_request))):
+            transport.close()
+        elif self._reading_paused:
+            self._set_reading()
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer a request that cannot be understood, after those before it, and close."""
+        self._ending = True
+        exchange = Exchange(self, close=True, head=False)
+        self._exchanges.append(exchange)
+        exchange.respond(_text(status, text))
+
+    @property
+    def waiting(self) -> bool:
+        """True if an answer is due."""
+        return bool(self._exchanges)
+
+    def check_age(self, now: float) -> None:
+        """Close a connection that is idle, or whose request does not come to an end."""
+        age = now - self.active
+        if self._in_request and age > REQUEST_SECONDS:
+            self._refuse(408, "The request did not come to an end in time.")
+        elif not self._exchanges and age > IDLE_SECONDS:
+            self._transport.close()
+
+    def close_when_answered(self) -> None:
+        if not self._exchanges:
+            self._transport.close()
+        for exchange in self._exchanges:
+            if exchange.data is None and exchange is self._exchanges[-1]:
+                exchange.close = True
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+class HttpServer:
+    """``handler`` is a plain function, called on the event loop with every whole request."""
+
+    def __init__(self, handler: Handler, max_body_bytes: int = 8 << 20, scheme: str = "http") -> None:
+        self.handler = handler
+        self.max_body_bytes = max_body_bytes
+        self.scheme = scheme
+        self.connections: set[_Connection] = set()
+        self.stopping = False
+        self.loop: asyncio.AbstractEventLoop
+        self._listener: asyncio.Server | None = None
+        self._empty: asyncio.Event | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port taken. OSError if that cannot be."""
+        self.loop = asyncio.get_running_loop()
+        self._listener = await self.loop.create_server(lambda: _Connection(self), host, port, backlog=1024)
+        self._look_round()
+        bound: int = self._listener.sockets[0].getsockname()[1]
+        return bound
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Take no more; answer what is in flight, ``grace`` seconds at the most."""
+        self.stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._listener is not None:
+            self._listener.close()
+        self._empty = asyncio.Event()
+        for connection in list(self.connections):
+            connection.close_when_answered()
+        if self.connections:
+            try:
+                await asyncio.wait_for(self._empty.wait(), grace)
+            except TimeoutError:
+                log.warning("%d connections did not end in time", len(self.connections))
+                for connection in list(self.connections):
+                    connection.abort()
+
+    def lost(self) -> None:
+        if self._empty is not None and not self.connections:
+            self._empty.set()
+
+    def _look_round(self) -> None:
+        now = self.loop.time()
+        for connection in list(self.connections):
+            connection.check_age(now)
+        self._timer = self.loop.call_later(5.0, self._look_round)
+
+
+class _TooMuch(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+def _text(status: int, text: str) -> HttpResponse:
+    return HttpResponse(status, (("Content-Type", "text/plain; charset=utf-8"),), text.encode())

@@ -1,0 +1,1 @@
+"""Words that every other package speaks. Imports nothing of Trunkline's."""

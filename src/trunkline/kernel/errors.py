@@ -1,0 +1,36 @@
+"""Errors that a caller of the API sees.
+
+A service raises an error by its name in the AWS service model; the gateway
+finds the HTTP status, the query-protocol code and the rendering. Nothing
+outside ``wire`` and ``gateway`` knows a status code or a line of XML.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """An answer of a service that is not a success.
+
+    ``name`` is the error's name in the service model (``QueueDoesNotExist``)
+    or, for AWS's codes that no model lists, the query-protocol code
+    (``InvalidParameterValue``); ``message`` is AWS's text for people.
+    """
+
+    def __init__(self, name: str, message: str = "") -> None:
+        super().__init__(name, message)
+        self.name = name
+        self.message = message
+
+
+class InternalFailure(ServiceError):
+    """Something of ours failed; the outcome is unknown and the call may be repeated."""
+
+    def __init__(self, message: str = "The request could not be completed; please retry.") -> None:
+        super().__init__("InternalFailure", message)
+
+
+class ServiceUnavailable(ServiceError):
+    """The change could not be made durable now; nothing was acknowledged; retry."""
+
+    def __init__(self, message: str = "The service cannot store the change now; please retry.") -> None:
+        super().__init__("ServiceUnavailable", message)

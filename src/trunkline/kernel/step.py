@@ -1,0 +1,152 @@
+"""What passes between a machine and the runtime.
+
+A machine is the sole owner of one partition's state. It is synchronous and
+does no I/O: ``handle(command, now)`` changes it and returns a Step. The
+runtime commits ``step.writes``, and only then lets ``step.answers`` out; if
+the commit fails it drops the machine and loads it anew, so nothing in a
+machine is ever undone.
+
+Rows of a partition are ``(key, value)``. The first byte of a key decides how
+the runtime treats it:
+
+    < 0x40   head rows: few and small; all loaded when the machine is built
+    = 0x40   body rows (BODY): kept in the node's byte-bounded cache
+    > 0x40   paged rows: loaded only when a Step says Need
+
+A caller is an opaque *token*. A machine that cannot answer yet (a long poll,
+rows not in memory) keeps the token as data and answers it in a later Step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.time import Millis
+
+HEAD_END = b"\x40"
+BODY = 0x40
+
+Row = tuple[bytes, bytes]
+Write = tuple[bytes, bytes | None]
+"""A row to put, or with None a key to delete."""
+Token = Any
+
+
+@dataclass(slots=True, eq=False)
+class Need:
+    """Rows that a machine wants: keys in [start, end), ``limit`` rows or about 1 MiB at the most.
+
+    With ``beside`` = (prefix, other), the rows with keys ``other + suffix``
+    are loaded too, for the suffixes between the first and the last loaded
+    ``prefix + suffix``: a message's state row stands beside its body row.
+    Reads are ordered behind every write already enqueued for the partition.
+    """
+
+    start: bytes
+    end: bytes
+    limit: int
+    beside: tuple[bytes, bytes] | None = None
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The runtime's answer to a Need. ``done``: no further rows in [start, end)."""
+
+    need: Need
+    rows: list[Row]
+    beside: list[Row]
+    done: bool
+
+
+class Wake:
+    """The time that the machine asked for in ``wake_at`` or ``durable_wake_at`` has come (or a spurious wake)."""
+
+    __slots__ = ()
+
+
+@dataclass(slots=True)
+class Cancel:
+    """The caller behind ``token`` went away; an answer to it would reach nobody."""
+
+    token: Token
+
+
+@dataclass(slots=True)
+class Close:
+    """The partition is deleted, or the machine dropped: every waiting caller is refused with ``error``."""
+
+    error: ServiceError
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A command for another machine of this node, carried out in the same unit.
+
+    ``fresh``: the partition is new (just allotted): it is built without a read.
+    A delivery that is not ``fresh`` goes to a companion of the sender (see
+    Machine.companions), which the runtime has loaded before the turn.
+    ``optional``: only of interest to a machine in memory (such as new
+    settings, which an unloaded one will read from its catalogue anyway).
+    """
+
+    partition: int
+    command: Any
+    fresh: bool = False
+    optional: bool = False
+
+
+class Refill(Protocol):
+    """An answer that names body rows. The runtime sets ``rows`` before it releases the answer."""
+
+    bodies: list[bytes]
+    rows: list[bytes | None]
+
+
+@dataclass(slots=True)
+class Step:
+    """What follows from one command."""
+
+    writes: list[Write] = field(default_factory=list)
+    answers: list[tuple[Token, Any]] = field(default_factory=list)
+    """(token, answer); an answer that is an Exception refuses."""
+    deliveries: list[Delivery] = field(default_factory=list)
+    needs: list[Need] = field(default_factory=list)
+    sweeps: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Key ranges [start, end) of this partition that are dead: erased later, in chunks."""
+    dead: list[int] = field(default_factory=list)
+    """Other partitions that are dead: their machines are dropped and all their rows are swept."""
+    closed: bool = False
+    """The partition is dead: the machine is dropped and all its rows are swept."""
+
+
+class Machine(Protocol):
+    """The owner of one partition."""
+
+    @property
+    def wake_at(self) -> Millis:
+        """When to send Wake while the machine is in memory; NEVER if not."""
+        ...
+
+    @property
+    def durable_wake_at(self) -> Millis:
+        """When to send Wake even if the machine is unloaded or the server restarted meanwhile; NEVER if not."""
+        ...
+
+    @property
+    def companions(self) -> tuple[int, ...]:
+        """Partitions that the next step may deliver to: loaded before the turn."""
+        ...
+
+    @property
+    def weight(self) -> int:
+        """Roughly how many bytes of memory the machine holds."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """True if no caller waits in it and no Need is outstanding: it may be unloaded."""
+        ...
+
+    def handle(self, command: Any, now: Millis) -> Step: ...

@@ -1,0 +1,103 @@
+"""The two clocks: service time and real time.
+
+Service time is what AWS would compute with (visibility, delay, retention,
+deduplication, long-poll deadlines). It can be frozen and advanced; it never
+goes backward. Real time is for what meets the real world (signature skew,
+socket time-outs, measurements). Both are handed in; nothing else in Trunkline
+reads a clock.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+Millis = int
+"""Milliseconds since the Unix epoch (or, where a name says so, a length)."""
+
+NEVER: Millis = 2**63 - 1
+"""Later than any instant that a machine can be woken at."""
+
+SECOND: Millis = 1_000
+MINUTE: Millis = 60_000
+HOUR: Millis = 3_600_000
+DAY: Millis = 86_400_000
+
+
+class Clock(Protocol):
+    """Service time, in milliseconds since the epoch; never decreases."""
+
+    def now(self) -> Millis: ...
+
+
+class RealClock:
+    """The machine's own clocks."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch; may step backward."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary instant; never decreases."""
+        return time.monotonic()
+
+
+class ServiceClock:
+    """Service time: the real clock plus an offset, or a frozen instant.
+
+    Steps of the machine's clock to the past are absorbed: ``now`` holds still
+    until real time has caught up.
+    """
+
+    def __init__(self, real: RealClock, offset: Millis = 0, high_water: Millis = 0) -> None:
+        self._wall = real.wall
+        self._offset = offset
+        self._frozen: Millis | None = None
+        self._latest = high_water
+
+    def now(self) -> Millis:
+        if self._frozen is not None:
+            return self._frozen
+        now = int(self._wall() * 1000) + self._offset
+        if now > self._latest:
+            self._latest = now
+            return now
+        return self._latest
+
+    def restore(self, offset: Millis, high_water: Millis, frozen: bool) -> None:
+        """Go on from what a former process wrote down."""
+        self._offset = offset
+        self._latest = high_water
+        self._frozen = high_water if frozen else None
+
+    @property
+    def offset(self) -> Millis:
+        """How far service time is ahead of real time, in milliseconds."""
+        return self._offset
+
+    @property
+    def frozen(self) -> bool:
+        return self._frozen is not None
+
+    def freeze(self) -> Millis:
+        """Hold service time at the present instant, and return it."""
+        now = self.now()
+        self._frozen = now
+        return now
+
+    def move_to(self, instant: Millis) -> None:
+        """Set service time. ValueError if that would be the past."""
+        if instant < self.now():
+            raise ValueError("service time never goes backward")
+        if self._frozen is not None:
+            self._frozen = instant
+        self._offset = instant - int(self._wall() * 1000)
+        self._latest = instant
+
+    def resume(self) -> Millis:
+        """Let service time run on from where it stands; return it."""
+        now = self.now()
+        self._offset = now - int(self._wall() * 1000)
+        self._frozen = None
+        self._latest = now
+        return now

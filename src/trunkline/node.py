@@ -1,0 +1,245 @@
+"""The composition root: the only file that knows every part.
+
+Everything uncertain is made here and handed in: clocks, ids, the secret, the
+store, the socket. ``run`` is a server process; ``Node`` is the same without
+the process around it, for tests and for people's own programs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from typing import IO, Any
+
+import trunkline
+from trunkline.banner import banner
+from trunkline.gateway import Gateway
+from trunkline.http.endpoints import Endpoints
+from trunkline.http.inspection import SqsPages
+from trunkline.http.server import HttpServer
+from trunkline.kernel.errors import ServiceError, ServiceUnavailable
+from trunkline.kernel.ids import Ids, RandomIds
+from trunkline.kernel.time import RealClock, ServiceClock
+from trunkline.runtime.partitions import Partitions
+from trunkline.runtime.timekeeper import Timekeeper
+from trunkline.services.sqs import urls
+from trunkline.services.sqs.catalogue import Clear
+from trunkline.services.sqs.inspection import Inspection, View
+from trunkline.services.sqs.receipts import Receipts
+from trunkline.services.sqs.service import SqsService
+from trunkline.services.sts.service import StsService
+from trunkline.settings import Settings
+from trunkline.storage.memory import MemoryStore
+from trunkline.storage.sqlite import DataDirectoryInUse, NewerFormat, SqliteStore, read_rows
+from trunkline.storage.store import Store, StoreError
+from trunkline.unenforced import UNENFORCED
+
+log = logging.getLogger(__name__)
+
+
+class Node:
+    """A whole server in this process. ``await start()``, use ``port``, ``await stop()``.
+
+    ``store``, ``real`` and ``ids`` replace the real ones, for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store | None = None,
+        real: RealClock | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        self.settings = settings
+        self.real = real or RealClock()
+        self.clock = ServiceClock(self.real)
+        self.ids = ids or RandomIds()
+        self.lost: asyncio.Future[Exception] | None = None
+        self.port = 0
+        self.partitions = Partitions(
+            store or _store(settings),
+            self.clock,
+            self.real,
+            secret=os.urandom(32),
+            cache_bytes=settings.cache_bytes,
+            machine_bytes=settings.machine_bytes,
+            on_lost=self._on_lost,
+        )
+        self.timekeeper = Timekeeper(self.clock, self.real, self.partitions, settings.advance_timeout)
+        self.gateway: Gateway
+        self.server: HttpServer
+
+    async def start(self) -> None:
+        """Open the data, then listen. StoreError or OSError if either cannot be."""
+        settings = self.settings
+        self.lost = asyncio.get_running_loop().create_future()
+        # A machine is only built when its partition is loaded, which is after this.
+        await self.partitions.start()
+        receipts = Receipts(self.partitions.secret)
+        sqs = SqsService(self.partitions, self.ids, receipts, _timer, settings)
+        inspection = Inspection(self.partitions)
+
+        async def look(account: str, region: str, name: str, invisible: bool, delayed: bool) -> list[dict[str, Any]]:
+            return await inspection.messages(account, region, name, View(invisible, delayed))
+
+        self.partitions.register("sqs", sqs.factory)
+        self.partitions.begin()
+        sts = StsService()
+        endpoints = Endpoints(
+            services=["sqs", "sts"],
+            version=trunkline.__version__,
+            clock=self.timekeeper,
+            reset=self.reset,
+            inspect=SqsPages(look, urls.parse, self.ids, settings.account, settings.region).answer,
+            unenforced=UNENFORCED,
+            from_anywhere=settings.clock_from == "anywhere",
+        )
+        self.gateway = Gateway(
+            {"sqs": sqs.operations(), "sts": sts.operations()},
+            self.ids,
+            default_account=settings.account,
+            default_region=settings.region,
+            own_pages=endpoints.handle,
+        )
+        self.server = HttpServer(self.gateway.handle, max_body_bytes=settings.max_body_bytes)
+        try:
+            self.port = await self.server.start(settings.host, settings.port)
+        except BaseException:
+            await self.partitions.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Answer what is in flight (long polls with a retryable error), flush everything, let go of the data."""
+        closing = asyncio.ensure_future(self.server.stop(self.settings.grace))
+        await asyncio.sleep(0)
+        self.partitions.refuse_waiting(ServiceUnavailable("The server is shutting down; please retry."))
+        await closing
+        await self.partitions.stop()
+
+    async def reset(self, account: str | None, service: str | None) -> int:
+        """Empty an account, a service or everything. How many queues went."""
+        gone = 0
+        for (name, region, owner), partition in self.partitions.catalogues():
+            if account not in (None, owner) or service not in (None, name):
+                continue
+            catalogue: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self.partitions.load_catalogue(name, region, owner, catalogue.set_result)
+            _refuse(await catalogue)
+            answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self.partitions.tell(partition, Clear(FutureToken(answer)))
+            gone += _refuse(await answer) or 0
+        return gone
+
+    def _on_lost(self, error: Exception) -> None:
+        if self.lost is not None and not self.lost.done():
+            self.lost.set_result(error)
+
+
+class FutureToken:
+    """A token whose answer sets a future."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self._future = future
+
+    def release(self, answer: Any) -> None:
+        if not self._future.done():
+            self._future.set_result(answer)
+
+
+def _timer(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+    """Real seconds from now; the result takes it back."""
+    return asyncio.get_running_loop().call_later(seconds, action).cancel
+
+
+def _refuse(answer: Any) -> Any:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _store(settings: Settings) -> Store:
+    if settings.memory:
+        return MemoryStore()
+    return SqliteStore(settings.data, durability="os" if settings.durability == "os" else "fsync")
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT. The process's exit code: 0, or 1 after a clear message."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        return _loop_runner()(_serve(settings))
+    except (DataDirectoryInUse, NewerFormat) as error:
+        print(f"trunkline: {error}", file=sys.stderr)
+    except StoreError as error:
+        print(f"trunkline: the data in {settings.data} cannot be opened: {error}", file=sys.stderr)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        print(f"trunkline: cannot listen on {where}: {error.strerror or error}. Try --port 0.", file=sys.stderr)
+    return 1
+
+
+def _loop_runner() -> Callable[[Coroutine[Any, Any, int]], int]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    runner: Callable[[Coroutine[Any, Any, int]], int] = uvloop.run
+    return runner
+
+
+async def _serve(settings: Settings) -> int:
+    node = Node(settings)
+    await node.start()
+    # What is in memory now stays; collecting it again and again would cost p99 and find nothing.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    print(banner(settings, settings.host, node.port), flush=True)
+    print("Ready.", flush=True)
+    assert node.lost is not None
+    node.lost.add_done_callback(lambda _: stop.set())
+    await stop.wait()
+    await node.stop()
+    if node.lost.done():
+        print(f"trunkline: stopped, for the data is out of reach: {node.lost.result()}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def dump(settings: Settings, out: IO[str]) -> int:
+    """Write every row of the data directory as JSON lines, without changing anything. The exit code."""
+    try:
+        for line in _readable(read_rows(settings.data)):
+            out.write(json.dumps(line) + "\n")
+    except (StoreError, ServiceError, OSError) as error:
+        print(f"trunkline: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _readable(rows: Iterable[tuple[int, bytes, bytes]]) -> Iterable[dict[str, Any]]:
+    for partition, key, value in rows:
+        line: dict[str, Any] = {"partition": partition, "key": key.hex(), "bytes": len(value)}
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            text = ""
+        if text and text.isprintable():
+            line["text"] = text
+        else:
+            line["hex"] = value.hex()
+        yield line

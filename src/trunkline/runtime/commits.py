@@ -1,0 +1,169 @@
+"""Group commit: units in the order of their enqueueing, many to one fsync.
+
+While the store commits one batch the next one gathers, so nobody waits for a
+timer and load makes batches larger by itself. The writer wakes the event loop
+once per batch; every unit's ``done`` is called from there, in order.
+
+When a commit fails its outcome is unknown. Then every unit of the batch and
+every unit behind it is failed, for later units were decided on top of the
+lost ones, and ``on_failure`` is told which partitions must be read anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from trunkline.kernel.errors import ServiceUnavailable
+from trunkline.storage.store import Part, Store, StoreError, StoreLost, Unit
+
+log = logging.getLogger(__name__)
+
+Done = Callable[[Exception | None], None]
+
+BATCH_UNITS = 4_096
+"""Units in one commit at the most: bounds how long a failed batch and its retry may be."""
+
+
+class Commits:
+    """Feeds a Store with batches. All methods are called on the event loop.
+
+    ``stamp`` gives a part to add to every batch (the clock's high-water mark),
+    or None. ``on_lost`` is called once when the store is gone for good.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        on_failure: Callable[[set[int]], None] | None = None,
+        stamp: Callable[[], Part | None] | None = None,
+        on_lost: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._on_failure = on_failure
+        self._stamp = stamp
+        self._on_lost = on_lost
+        self._gathering: list[tuple[Unit, Done]] = []
+        self._committing: list[tuple[Unit, Done]] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.batches = 0
+        self.units = 0
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="commits")
+
+    async def stop(self) -> None:
+        """Commit what is enqueued, then end."""
+        self._stopping = True
+        self._ring()
+        if self._task is not None:
+            await self._task
+            self._task = None
+
+    @property
+    def idle(self) -> bool:
+        """True if every unit so far is durable (or failed)."""
+        return not self._gathering and not self._committing
+
+    def enqueue(self, unit: Unit, done: Done) -> None:
+        """Commit ``unit`` after all earlier ones; ``done(None)`` when durable, ``done(error)`` if that is unknown.
+
+        An empty unit is a barrier: it is done when the earlier ones are.
+        """
+        self._gathering.append((unit, done))
+        if self._wake is not None:
+            self._ring()
+
+    def after(self, action: Callable[[], None]) -> None:
+        """Call ``action`` when every unit enqueued so far has been settled; at once if all are."""
+        if self.idle:
+            action()
+        else:
+            self.enqueue([], lambda _: action())
+
+    def _ring(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._gathering:
+                if self._stopping:
+                    return
+                self._wake = loop.create_future()
+                await self._wake
+                self._wake = None
+                continue
+            if len(self._gathering) <= BATCH_UNITS:
+                batch, self._gathering = self._gathering, []
+            else:
+                batch, self._gathering = self._gathering[:BATCH_UNITS], self._gathering[BATCH_UNITS:]
+            self._committing = batch
+            failure, stale = await self._commit([unit for unit, _ in batch if unit])
+            self._committing = []
+            if failure is not None:
+                self._fail(batch, failure)
+            elif stale:
+                self._settle_with_refusals(batch, stale)
+            else:
+                for _, done in batch:
+                    _call(done, None)
+
+    async def _commit(self, units: list[Unit]) -> tuple[Exception | None, frozenset[int]]:
+        if not units:
+            return None, frozenset()
+        self.batches += 1
+        self.units += len(units)
+        if self._stamp is not None and (part := self._stamp()) is not None:
+            units.append([part])
+        try:
+            outcome = await self._store.commit(units)
+        except StoreLost as error:
+            log.critical("The store is gone: %s", error)
+            if self._on_lost is not None:
+                self._on_lost(error)
+            return error, frozenset()
+        except StoreError as error:
+            return error, frozenset()
+        except Exception as error:
+            log.exception("A commit failed in an unforeseen way")
+            return error, frozenset()
+        return None, outcome.stale
+
+    def _settle_with_refusals(self, batch: list[tuple[Unit, Done]], stale: frozenset[int]) -> None:
+        """Fail the units refused for a stale epoch; what was decided on top of them was under the same epoch."""
+        refused: set[int] = set()
+        dones: list[tuple[Done, Exception | None]] = []
+        index = 0
+        for unit, done in batch:
+            if unit and index in stale:
+                refused.update(part.partition for part in unit)
+                dones.append((done, ServiceUnavailable()))
+            else:
+                dones.append((done, None))
+            index += bool(unit)
+        if self._on_failure is not None:
+            self._on_failure(refused)
+        for done, error in dones:
+            _call(done, error)
+
+    def _fail(self, batch: list[tuple[Unit, Done]], failure: Exception) -> None:
+        behind, self._gathering = self._gathering, []
+        log.error("A commit of %d units failed (%s); %d behind it are failed too", len(batch), failure, len(behind))
+        lost = batch + behind
+        if self._on_failure is not None:
+            self._on_failure({part.partition for unit, _ in lost for part in unit})
+        for _, done in lost:
+            _call(done, ServiceUnavailable())
+
+
+def _call(done: Done, error: Exception | None) -> None:
+    """One dead connection must not stop the others of its batch."""
+    try:
+        done(error)
+    except Exception:
+        log.exception("An answer could not be given")

@@ -1,0 +1,751 @@
+"""Owns the machines: loads them, lets them turn, commits, and then answers.
+
+A turn is synchronous: take ``now``, let the machine handle the command, let
+its local deliveries be accepted in turn (by a work list, never by recursion),
+and enqueue everything that was written as one unit. When that is durable the
+answers go out. Later turns may run on top of uncommitted ones, for commits
+keep their order; if a commit fails, every machine with unconfirmed writes is
+dropped, its waiting callers are refused with a retryable error, and the next
+command loads it anew.
+
+What a turn touches must be in memory before it begins: the machine itself and
+its ``companions`` (a queue's dead-letter queue). What is not is loaded first;
+the command waits. A machine that wants rows says Need in a Step and gets them
+as a Loaded command, read behind every write enqueued before.
+
+Tokens: everything in ``Step.answers`` is (token, answer), and the runtime
+calls ``token.release(answer)``, once, with an Exception for a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
+
+from trunkline.kernel.errors import InternalFailure, ServiceError, ServiceUnavailable
+from trunkline.kernel.step import BODY, HEAD_END, Close, Delivery, Loaded, Machine, Need, Row, Step, Token, Wake, Write
+from trunkline.kernel.time import NEVER, Millis, RealClock, ServiceClock
+from trunkline.runtime.alarms import Alarms
+from trunkline.runtime.bodies import Bodies
+from trunkline.runtime.commits import Commits
+from trunkline.runtime.sweeper import Sweeper
+from trunkline.runtime.system import (
+    ALARM,
+    CATALOGUE,
+    CLOCK,
+    DEAD,
+    FIRST_PARTITION,
+    NEXT_PARTITION,
+    SECRET,
+    SYSTEM,
+    CatalogueKey,
+    ClockRow,
+    DeadRange,
+    alarm_key,
+    catalogue_key,
+    owner_key,
+    parse_alarm_key,
+    parse_catalogue_key,
+    u64,
+)
+from trunkline.storage.store import SHARDS, Part, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+_PAGE = 1_000
+_IDLE_ROUNDS = 60
+"""Rounds (seconds) without a command after which an idle machine leaves memory."""
+_REPEAT = 0.5
+"""Seconds after a failed commit until the node's own rows are said again."""
+_ROUND_SLOTS = 512
+"""Machines looked at per round: keeps the round under a millisecond."""
+
+Answers = list[tuple[Token, Any]]
+
+
+class Factory(Protocol):
+    """Builds a service's machine of ``partition`` from its head rows. May raise ServiceError (it is deleted)."""
+
+    def __call__(self, key: CatalogueKey, partition: int, rows: list[Row], catalogue: Machine | None) -> Machine: ...
+
+
+class _Slot:
+    """A partition in memory. ``alarm_row``: the due time that its durable alarm row stands at, NEVER if none."""
+
+    __slots__ = ("alarm_row", "epoch", "machine", "partition", "used", "waiting")
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.epoch = 0
+        self.machine: Machine | None = None
+        self.waiting: list[Any] = []
+        self.alarm_row: Millis = NEVER
+        self.used = 0
+
+
+class Partitions:
+    """All methods are called on the event loop. ``secret``: what a new store takes as the node's secret."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: ServiceClock,
+        real: RealClock,
+        secret: bytes,
+        cache_bytes: int = 64 << 20,
+        machine_bytes: int = 256 << 20,
+        on_lost: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._real = real
+        self._bodies = Bodies(cache_bytes)
+        self._machine_bytes = machine_bytes
+        self.commits = Commits(store, self._evict, self._stamp, on_lost)
+        self.alarms = Alarms(clock, self._ring)
+        self.sweeper = Sweeper(store, self._swept)
+        self._factories: dict[str, Factory] = {}
+        self._slots: dict[int, _Slot] = {}
+        self._catalogues: dict[CatalogueKey, int] = {}
+        self._catalogue_of: dict[int, CatalogueKey] = {}
+        self._alarm_rows: dict[int, Millis] = {}
+        self._epochs: dict[int, int] = {}
+        self._next_partition = FIRST_PARTITION
+        self._dead_number = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loading: dict[int, asyncio.Future[None]] = {}
+        self._round = 0
+        self._over = False
+        self._rest: list[int] = []
+        self._weight = 0
+        self._round_timer: asyncio.TimerHandle | None = None
+        self._repeat: asyncio.TimerHandle | None = None
+        self.secret = secret
+
+    def register(self, service: str, factory: Factory) -> None:
+        self._factories[service] = factory
+
+    # -- life ------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store and read the node's own rows; load nothing else."""
+        await self._store.open()
+        self._epochs = await self._store.lease_all(range(SHARDS))
+        rows = await self._scan_all(SYSTEM, b"", DEAD)
+        mine: list[Write] = []
+        known = dict(rows)
+        if SECRET in known:
+            self.secret = known[SECRET]
+        else:
+            mine.append((SECRET, self.secret))
+        if NEXT_PARTITION in known:
+            self._next_partition = int.from_bytes(known[NEXT_PARTITION], "big")
+        if CLOCK in known:
+            row = ClockRow.decode(known[CLOCK])
+            self._clock.restore(row.offset, row.high_water, row.frozen)
+        for key, value in rows:
+            if key.startswith(CATALOGUE):
+                partition = int.from_bytes(value, "big")
+                self._catalogues[parse_catalogue_key(key)] = partition
+                self._catalogue_of[partition] = parse_catalogue_key(key)
+        if mine:
+            await self._store.commit([[Part(SYSTEM, self._epochs[0], mine)]])
+        for key, value in await self._scan_all(SYSTEM, DEAD, ALARM):
+            dead = DeadRange.decode(key, value)
+            self._dead_number = max(self._dead_number, dead.number + 1)
+            self.sweeper.add(dead)
+        spare: list[Write] = []
+        for key, _ in await self._scan_all(SYSTEM, ALARM, b"\x31"):
+            due, partition = parse_alarm_key(key)
+            if partition in self._alarm_rows:
+                # A failed commit can leave a second row; the scan is in time order, so the first is the earlier.
+                spare.append((key, None))
+            else:
+                self._alarm_rows[partition] = due
+        self.commits.start()
+        if spare:
+            self._write_system(spare)
+
+    def begin(self) -> None:
+        """Let alarms ring and sweeping go on: after every service has registered."""
+        self.sweeper.start()
+        for partition, due in self._alarm_rows.items():
+            self.alarms.set(partition, due)
+        self.alarms.rearm()
+        self._round_timer = asyncio.get_running_loop().call_later(1.0, self._rest_round)
+
+    def refuse_waiting(self, error: ServiceError) -> None:
+        """Answer every caller that waits in a machine (long polls) with ``error``."""
+        self._drop([s.partition for s in self._slots.values() if s.machine is not None and not s.machine.idle], error)
+
+    async def stop(self) -> None:
+        """Refuse waiting callers, flush everything, close the store."""
+        if self._round_timer is not None:
+            self._round_timer.cancel()
+        if self._repeat is not None:
+            self._repeat.cancel()
+        self.alarms.stop()
+        await self.sweeper.stop()
+        self._drop(list(self._slots), ServiceUnavailable("The server is shutting down."))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for slot in self._slots.values():
+            for command in slot.waiting:
+                _refuse(command, ServiceUnavailable("The server is shutting down."))
+        self._write_system([self._clock_row()])
+        await self.commits.stop()
+        await self._store.close()
+
+    async def _scan_all(self, partition: int, start: bytes, end: bytes) -> list[Row]:
+        found: list[Row] = []
+        epoch = self._epochs[partition % SHARDS]
+        while True:
+            rows, done = await self._store.scan(partition, epoch, start, end, _PAGE)
+            found += rows
+            if done or not rows:
+                return found
+            start = rows[-1][0] + b"\0"
+
+    # -- the clock ---------------------------------------------------------------
+
+    def _clock_row(self) -> Write:
+        return CLOCK, ClockRow(self._clock.offset, self._clock.now(), self._clock.frozen).encode()
+
+    def _stamp(self) -> Part:
+        """The clock's high-water mark rides on every batch: no acknowledged time is ever passed twice."""
+        return Part(SYSTEM, self._epochs[0], [self._clock_row()])
+
+    async def save_clock(self) -> None:
+        """Return when the clock's present setting is durable."""
+        saved: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self.commits.enqueue([Part(SYSTEM, self._epochs[0], [self._clock_row()])], saved.set_result)
+        error = await saved
+        if error is not None:
+            raise error
+
+    async def settle(self) -> None:
+        """Return when no command is queued, no page outstanding and every enqueued unit committed."""
+        while self._tasks or not self.commits.idle:
+            tasks = list(self._tasks)
+            if tasks:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            if not self.commits.idle:
+                await self._barrier()
+            await asyncio.sleep(0)
+
+    # -- commands ----------------------------------------------------------------
+
+    def tell(self, partition: int, command: Any) -> None:
+        """Hand a command to a machine, now if it is in memory, else when it has been loaded."""
+        slot = self._slots.get(partition)
+        if slot is None or slot.machine is None:
+            self._await_machine(partition, command)
+            return
+        companions = slot.machine.companions
+        if companions and not self._in_memory(companions):
+            self._spawn(self._with_companions(slot, command))
+            return
+        self._turn(slot, command)
+
+    def catalogue(self, service: str, region: str, account: str) -> Machine | None:
+        """The catalogue if it is in memory, else None."""
+        slot = self._slots.get(self._catalogues.get((service, region, account), SYSTEM))
+        return None if slot is None else slot.machine
+
+    def load_catalogue(
+        self, service: str, region: str, account: str, then: Callable[[Machine | ServiceError], None]
+    ) -> None:
+        """Bring a catalogue into memory, making it if there is none, and call ``then`` with it or with why not."""
+        key = (service, region, account)
+        partition = self._catalogues.get(key)
+        if partition is None:
+            then(self._new_catalogue(key))
+            return
+
+        async def load() -> None:
+            try:
+                machine = (await self._load(partition)).machine
+                assert machine is not None
+            except ServiceError as error:
+                then(error)
+                return
+            then(machine)
+
+        self._spawn(load())
+
+    def catalogues(self) -> list[tuple[CatalogueKey, int]]:
+        """Every catalogue of the node, loaded or not, with its partition."""
+        return list(self._catalogues.items())
+
+    def allot(self) -> int:
+        """A partition id that was never used; durable with (or before) the unit that first uses it."""
+        partition = self._next_partition
+        self._next_partition += 1
+        self._write_system([(NEXT_PARTITION, u64(self._next_partition))])
+        return partition
+
+    def machines(self) -> Iterable[tuple[int, Machine]]:
+        """What is in memory now: (partition, machine)."""
+        return [(slot.partition, slot.machine) for slot in self._slots.values() if slot.machine is not None]
+
+    def row(self, partition: int, key: bytes, then: Callable[[bytes | None], None]) -> None:
+        """Read one row behind every write enqueued so far."""
+
+        async def read() -> None:
+            await self._barrier()
+            [value] = await self._store.load(partition, self._epoch(partition), [key])
+            then(value)
+
+        self._spawn(read())
+
+    # -- loading -----------------------------------------------------------------
+
+    def _epoch(self, partition: int) -> int:
+        return self._epochs[partition % SHARDS]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("A background task failed", exc_info=error)
+
+    def _new_catalogue(self, key: CatalogueKey) -> Machine:
+        partition = self.allot()
+        self._catalogues[key] = partition
+        self._catalogue_of[partition] = key
+        slot = _Slot(partition)
+        slot.epoch = self._epoch(partition)
+        slot.machine = self._factories[key[0]](key, partition, [], None)
+        self._slots[partition] = slot
+        self._write_system([(catalogue_key(key), u64(partition))])
+        return slot.machine
+
+    def _write_system(self, writes: list[Write]) -> None:
+        self.commits.enqueue([Part(SYSTEM, self._epochs[0], writes)], _ignore)
+
+    def _await_machine(self, partition: int, command: Any) -> None:
+        slot = self._slots.get(partition)
+        if slot is None:
+            self._slots[partition] = slot = _Slot(partition)
+        slot.waiting.append(command)
+        if len(slot.waiting) == 1:
+            self._spawn(self._serve_waiting(slot))
+
+    async def _serve_waiting(self, slot: _Slot) -> None:
+        try:
+            await self._load(slot.partition)
+        except ServiceError as error:
+            waiting, slot.waiting = slot.waiting, []
+            if self._slots.get(slot.partition) is slot and slot.machine is None:
+                del self._slots[slot.partition]
+            for command in waiting:
+                _refuse(command, error)
+            return
+        waiting, slot.waiting = slot.waiting, []
+        for command in waiting:
+            self.tell(slot.partition, command)
+
+    async def _with_companions(self, slot: _Slot, command: Any) -> None:
+        """Load what the turn may deliver to, then run it. A companion that is gone is the machine's to notice."""
+        machine = slot.machine
+        if machine is not None:
+            for partition in machine.companions:
+                try:
+                    await self._load(partition)
+                except ServiceError as error:
+                    _refuse(command, error)
+                    return
+        self.tell(slot.partition, command)
+
+    def _in_memory(self, partitions: Iterable[int]) -> bool:
+        slots = self._slots
+        for partition in partitions:
+            slot = slots.get(partition)
+            if slot is None or slot.machine is None:
+                return False
+        return True
+
+    async def _barrier(self) -> None:
+        if not self.commits.idle:
+            passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.commits.after(lambda: passed.set_result(None))
+            await passed
+
+    async def _load(self, partition: int) -> _Slot:
+        """The slot of ``partition`` with its machine. ServiceError if it cannot be had.
+
+        One load at a time for each partition: two would race, and the slower
+        could put a machine of older rows in the place of a newer one.
+        """
+        while True:
+            slot = self._slots.get(partition)
+            if slot is not None and slot.machine is not None:
+                return slot
+            other = self._loading.get(partition)
+            if other is None:
+                break
+            await other
+        self._loading[partition] = finished = asyncio.get_running_loop().create_future()
+        try:
+            return await self._load_alone(partition)
+        except StoreError as error:
+            log.error("Partition %d could not be read: %s", partition, error)
+            raise ServiceUnavailable("The store cannot be read now; please retry.") from error
+        finally:
+            del self._loading[partition]
+            finished.set_result(None)
+
+    async def _load_alone(self, partition: int) -> _Slot:
+        catalogue: Machine | None = None
+        await self._barrier()
+        key = self._catalogue_of.get(partition)
+        if key is not None:
+            rows = await self._scan_all(partition, b"", b"\xff")
+        else:
+            [owner] = await self._store.load(SYSTEM, self._epochs[0], [owner_key(partition)])
+            if owner is None:
+                raise _Gone
+            owner_slot = await self._load(int.from_bytes(owner, "big"))
+            catalogue = owner_slot.machine
+            key = self._catalogue_of[owner_slot.partition]
+            rows = await self._scan_all(partition, b"", HEAD_END)
+        slot = self._slots.get(partition)
+        if slot is None:
+            self._slots[partition] = slot = _Slot(partition)
+        slot.epoch = self._epoch(partition)
+        slot.alarm_row = self._alarm_rows.get(partition, NEVER)
+        slot.machine = self._factories[key[0]](key, partition, rows, catalogue)
+        slot.used = self._round
+        self._set_alarm(slot)
+        return slot
+
+    # -- turns -------------------------------------------------------------------
+
+    def _turn(self, slot: _Slot, command: Any) -> None:
+        machine = slot.machine
+        assert machine is not None
+        slot.used = self._round
+        now = self._clock.now()
+        try:
+            step = machine.handle(command, now)
+        except ServiceError as error:
+            _refuse(command, error)
+            return
+        except Exception:
+            log.exception("A machine failed at %s; it is read anew", type(command).__name__)
+            self._drop([slot.partition], InternalFailure())
+            _refuse(command, InternalFailure())
+            return
+        if step.deliveries or step.closed or step.dead:
+            self._long_turn(slot, step, now)
+            return
+        partition = slot.partition
+        unit: list[Part] = []
+        if step.writes:
+            self._remember_bodies(partition, step.writes)
+            unit.append(Part(partition, slot.epoch, step.writes))
+        dead = self._bury_ranges(unit, partition, step.sweeps) if step.sweeps else []
+        self._after_step(slot, step, now, unit)
+        self._release_after(unit, self._with_rows(partition, step.answers), dead)
+
+    def _after_step(self, slot: _Slot, step: Step, now: Millis, unit: list[Part]) -> None:
+        machine = slot.machine
+        assert machine is not None
+        if machine.durable_wake_at < slot.alarm_row or slot.alarm_row <= now:
+            self._write_alarm(slot, machine.durable_wake_at, unit)
+        self._set_alarm(slot)
+        for need in step.needs:
+            self._spawn(self._answer_need(slot, machine, need))
+
+    def _set_alarm(self, slot: _Slot) -> None:
+        machine = slot.machine
+        if machine is not None:
+            wake, durable = machine.wake_at, machine.durable_wake_at
+            self.alarms.set(slot.partition, wake if wake < durable else durable)
+
+    def _write_alarm(self, slot: _Slot, due: Millis, unit: list[Part]) -> None:
+        """Move the durable alarm row to ``due``: only when it becomes earlier, or when it is spent."""
+        if due == slot.alarm_row:
+            return
+        writes: list[Write] = []
+        if slot.alarm_row < NEVER:
+            writes.append((alarm_key(slot.alarm_row, slot.partition), None))
+        if due < NEVER:
+            writes.append((alarm_key(due, slot.partition), b""))
+            self._alarm_rows[slot.partition] = due
+        else:
+            self._alarm_rows.pop(slot.partition, None)
+        slot.alarm_row = due
+        unit.append(Part(SYSTEM, self._epochs[0], writes))
+
+    def _long_turn(self, slot: _Slot, step: Step, now: Millis) -> None:
+        """A step that causes others: the steps of all of them are one unit."""
+        unit: list[Part] = []
+        answers: Answers = []
+        dead: list[DeadRange] = []
+        buried: set[int] = set()
+        work: list[tuple[_Slot, Step]] = [(slot, step)]
+        at = 0
+        try:
+            while at < len(work):
+                current, step = work[at]
+                at += 1
+                if step.writes:
+                    self._remember_bodies(current.partition, step.writes)
+                    unit.append(Part(current.partition, current.epoch, step.writes))
+                dead += self._bury_ranges(unit, current.partition, step.sweeps)
+                answers += self._with_rows(current.partition, step.answers)
+                for delivery in step.deliveries:
+                    target = self._target(current, delivery, unit)
+                    if target is not None and target.machine is not None:
+                        # In the list before it turns: if it fails half-way it must be dropped too.
+                        work.append((target, Step()))
+                        work[-1] = (target, target.machine.handle(delivery.command, now))
+                for partition in [*step.dead, *([current.partition] if step.closed else [])]:
+                    if partition not in buried:
+                        buried.add(partition)
+                        dead += self._bury(partition, unit)
+        except Exception as error:
+            if not isinstance(error, ServiceError):
+                log.exception("A delivery failed; every machine of the turn is read anew")
+            refusal = error if isinstance(error, ServiceError) else InternalFailure()
+            self._drop([each.partition for each, _ in work], refusal)
+            for token, _ in answers:
+                _release(token, refusal)
+            for _, left in work[at:]:
+                for token, _ in left.answers:
+                    _release(token, refusal)
+            return
+        for current, step in work:
+            if current.machine is not None and self._slots.get(current.partition) is current:
+                self._after_step(current, step, now, unit)
+        self._release_after(unit, answers, dead)
+
+    def _target(self, source: _Slot, delivery: Delivery, unit: list[Part]) -> _Slot | None:
+        target = self._slots.get(delivery.partition)
+        if target is not None and target.machine is not None:
+            return target
+        if delivery.fresh:
+            slot = _Slot(delivery.partition)
+            slot.epoch = self._epoch(delivery.partition)
+            slot.used = self._round
+            key = self._catalogue_of[source.partition]
+            slot.machine = self._factories[key[0]](key, delivery.partition, [], source.machine)
+            self._slots[delivery.partition] = slot
+            unit.append(Part(SYSTEM, self._epochs[0], [(owner_key(delivery.partition), u64(source.partition))]))
+            return slot
+        if delivery.optional:
+            return None
+        raise RuntimeError(f"partition {delivery.partition} was not named as a companion")
+
+    def _bury(self, partition: int, unit: list[Part]) -> list[DeadRange]:
+        """Drop a partition for good: its machine, its alarm, and by and by its rows."""
+        writes: list[Write] = [(owner_key(partition), None)]
+        due = self._alarm_rows.pop(partition, NEVER)
+        if due < NEVER:
+            writes.append((alarm_key(due, partition), None))
+        unit.append(Part(SYSTEM, self._epochs[0], writes))
+        slot = self._slots.pop(partition, None)
+        if slot is not None:
+            slot.machine = None
+        self.alarms.set(partition, NEVER)
+        return self._bury_ranges(unit, partition, [(b"", b"")])
+
+    def _bury_ranges(self, unit: list[Part], partition: int, ranges: list[tuple[bytes, bytes]]) -> list[DeadRange]:
+        found = []
+        for start, end in ranges:
+            dead = DeadRange(partition, self._dead_number, start, end)
+            self._dead_number += 1
+            unit.append(Part(SYSTEM, self._epochs[0], [(dead.key, dead.encode())]))
+            found.append(dead)
+        return found
+
+    def _swept(self, dead: DeadRange) -> None:
+        self._write_system([(dead.key, None)])
+
+    # -- answers -----------------------------------------------------------------
+
+    def _remember_bodies(self, partition: int, writes: list[Write]) -> None:
+        for key, value in writes:
+            if key[0] == BODY:
+                if value is None:
+                    self._bodies.drop(partition, key)
+                else:
+                    self._bodies.put(partition, key, value)
+
+    def _with_rows(self, partition: int, answers: Answers) -> Answers:
+        """Fill in the body rows that answers name: now from the cache, else from the store before the release."""
+        for at, (token, answer) in enumerate(answers):
+            bodies = getattr(answer, "bodies", None)
+            if bodies:
+                get = self._bodies.get
+                answer.rows = [get(partition, key) for key in bodies]
+                if None in answer.rows:
+                    answers[at] = (_Refill(self, partition, token), answer)
+        return answers
+
+    def _release_after(self, unit: list[Part], answers: Answers, dead: list[DeadRange]) -> None:
+        if not unit:
+            if not answers:
+                return
+            if self.commits.idle:
+                for token, answer in answers:
+                    _release(token, answer)
+                return
+
+        def done(error: Exception | None) -> None:
+            for token, answer in answers:
+                _release(token, answer if error is None else error)
+            if error is None:
+                for each in dead:
+                    self.sweeper.add(each)
+
+        self.commits.enqueue(unit, done)
+
+    async def _refill(self, partition: int, token: Token, answer: Any) -> None:
+        missing = [at for at, row in enumerate(answer.rows) if row is None]
+        try:
+            await self._barrier()
+            keys = [answer.bodies[at] for at in missing]
+            rows = await self._store.load(partition, self._epoch(partition), keys)
+        except StoreError as error:
+            log.error("Messages of partition %d could not be read: %s", partition, error)
+            _release(token, ServiceUnavailable("The store cannot be read now; please retry."))
+            return
+        for at, row in zip(missing, rows, strict=True):
+            answer.rows[at] = row
+        _release(token, answer)
+
+    async def _answer_need(self, slot: _Slot, machine: Machine, need: Need) -> None:
+        await self._barrier()
+        partition = slot.partition
+        beside: list[Row] = []
+        try:
+            rows, done = await self._store.scan(partition, slot.epoch, need.start, need.end, need.limit)
+            if need.beside is not None and rows:
+                prefix, other = need.beside
+                first = other + rows[0][0][len(prefix) :]
+                last = other + rows[-1][0][len(prefix) :] + b"\0"
+                beside, _ = await self._store.scan(partition, slot.epoch, first, last, len(rows), 1 << 30)
+        except StoreError as error:
+            log.error("Rows of partition %d could not be read: %s", partition, error)
+            if slot.machine is machine:
+                self._drop([partition], ServiceUnavailable("The store cannot be read now; please retry."))
+            return
+        if slot.machine is not machine:
+            return
+        for key, value in rows:
+            if key[0] == BODY:
+                self._bodies.put(partition, key, value)
+        self.tell(partition, Loaded(need, rows, beside, done))
+
+    # -- dropping machines -------------------------------------------------------
+
+    def _evict(self, partitions: set[int]) -> None:
+        """A commit failed: what these machines believe may not be on the disk."""
+        partitions.discard(SYSTEM)
+        self._drop(list(partitions), ServiceUnavailable())
+        # The node's own rows: said again, for the failed batch may have held them.
+        writes: list[Write] = [(NEXT_PARTITION, u64(self._next_partition))]
+        writes += [(catalogue_key(key), u64(partition)) for key, partition in self._catalogues.items()]
+        writes += [(alarm_key(due, who), b"") for who, due in self._alarm_rows.items() if who in partitions]
+        if self._repeat is not None:
+            self._repeat.cancel()
+        # Also the probe that finds out when the store works again.
+        self._repeat = asyncio.get_running_loop().call_later(_REPEAT, self._write_system, writes)
+
+    def _drop(self, partitions: list[int], error: ServiceError) -> None:
+        for partition in partitions:
+            slot = self._slots.get(partition)
+            if slot is None:
+                continue
+            machine, slot.machine = slot.machine, None
+            if not slot.waiting:
+                del self._slots[partition]
+            if machine is None or machine.idle:
+                continue
+            try:
+                step = machine.handle(Close(error), self._clock.now())
+            except Exception:
+                log.exception("A machine could not refuse its waiting callers")
+                continue
+            for token, _ in step.answers:
+                _release(token, error)
+
+    def _rest_round(self) -> None:
+        """Once a second: let a slice of the machines that nobody uses leave memory."""
+        self._round += 1
+        if not self._rest:
+            self._rest = list(self._slots)
+            self._over = self._weight > self._machine_bytes
+            self._weight = 0
+        for _ in range(min(_ROUND_SLOTS, len(self._rest))):
+            slot = self._slots.get(self._rest.pop())
+            if slot is None or slot.machine is None:
+                continue
+            unused = self._round - slot.used
+            if slot.machine.idle and (unused > _IDLE_ROUNDS or (self._over and unused > 1)):
+                self._unload(slot)
+            else:
+                self._weight += slot.machine.weight
+        self._round_timer = asyncio.get_running_loop().call_later(1.0, self._rest_round)
+
+    def _unload(self, slot: _Slot) -> None:
+        """Catalogues stay: they are small, and every call needs one."""
+        if slot.partition in self._catalogue_of or slot.waiting:
+            return
+        del self._slots[slot.partition]
+        slot.machine = None
+        self.alarms.set(slot.partition, self._alarm_rows.get(slot.partition, NEVER))
+
+    def _ring(self, partition: int) -> None:
+        self.tell(partition, Wake())
+
+
+class _Gone(ServiceUnavailable):
+    """The partition is no longer there: its resource was deleted while a command was on its way."""
+
+    def __init__(self) -> None:
+        super().__init__("The resource was deleted while the request was on its way; please retry.")
+
+
+class _Refill:
+    """Stands for a token whose answer still lacks body rows."""
+
+    __slots__ = ("_partition", "_partitions", "_token")
+
+    def __init__(self, partitions: Partitions, partition: int, token: Token) -> None:
+        self._partitions = partitions
+        self._partition = partition
+        self._token = token
+
+    def release(self, answer: Any) -> None:
+        if isinstance(answer, Exception):
+            _release(self._token, answer)
+        else:
+            self._partitions._spawn(self._partitions._refill(self._partition, self._token, answer))
+
+
+def _release(token: Token, answer: Any) -> None:
+    """One caller that cannot be answered must not stop the others."""
+    try:
+        token.release(answer)
+    except Exception:
+        log.exception("An answer could not be given")
+
+
+def _refuse(command: Any, error: Exception) -> None:
+    token = getattr(command, "token", None)
+    if token is not None:
+        _release(token, error)
+
+
+def _ignore(_: Exception | None) -> None:
+    """The failure of such a unit is answered by ``_evict``, which says it again."""

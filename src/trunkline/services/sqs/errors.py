@@ -1,0 +1,30 @@
+"""SQS's errors with a text of their own, each in one place."""
+
+from __future__ import annotations
+
+from trunkline.kernel.errors import ServiceError
+
+
+def no_such_queue() -> ServiceError:
+    return ServiceError("QueueDoesNotExist", "The specified queue does not exist.")
+
+
+def missing(member: str) -> ServiceError:
+    return ServiceError("MissingParameter", f"The request must contain the parameter {member}.")
+
+
+def invalid(text: str) -> ServiceError:
+    return ServiceError("InvalidParameterValue", text)
+
+
+def invalid_value(value: object, parameter: str, reason: str) -> ServiceError:
+    return invalid(f"Value {value} for parameter {parameter} is invalid. Reason: {reason}")
+
+
+def bad_attribute(name: str, reason: str = "") -> ServiceError:
+    text = f"Invalid value for the parameter {name}."
+    return ServiceError("InvalidAttributeValue", f"{text} Reason: {reason}" if reason else text)
+
+
+def unknown_attribute(name: str) -> ServiceError:
+    return ServiceError("InvalidAttributeName", f"Unknown Attribute {name}.")

@@ -1,0 +1,134 @@
+"""StartMessageMoveTask, CancelMessageMoveTask, ListMessageMoveTasks (aws/sqs.md section 4)."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from typing import Any
+
+from trunkline.kernel.arn import Arn
+from trunkline.kernel.call import Call, Operation
+from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.ids import Ids
+from trunkline.services.sqs.commands import CancelMove, ListMoves, MoveTask, StartMove
+from trunkline.services.sqs.errors import invalid, invalid_value, missing
+from trunkline.services.sqs.limits import MOVE_RATE
+from trunkline.services.sqs.seams import Queue, Queues, Runtime
+
+
+class Moving:
+    def __init__(self, queues: Queues, runtime: Runtime, ids: Ids) -> None:
+        self._queues = queues
+        self._tell = runtime.tell
+        self._ids = ids
+
+    def operations(self) -> dict[str, Operation]:
+        return dict.fromkeys(("StartMessageMoveTask", "CancelMessageMoveTask", "ListMessageMoveTasks"), self.not_built)
+
+    def not_built(self, params: dict[str, Any], call: Call) -> None:
+        raise ServiceError("UnsupportedOperation", "Message move tasks are not built yet.")
+
+    def later(self) -> dict[str, Operation]:
+        return {
+            "StartMessageMoveTask": self.start_message_move_task,
+            "CancelMessageMoveTask": self.cancel_message_move_task,
+            "ListMessageMoveTasks": self.list_message_move_tasks,
+        }
+
+    def start_message_move_task(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html"""
+        source = self._queue(params.get("SourceArn"), "SourceArn")
+        rate = params.get("MaxNumberOfMessagesPerSecond")
+        if rate is not None and not 1 <= rate <= MOVE_RATE:
+            raise invalid_value(
+                rate, "MaxNumberOfMessagesPerSecond", f"Must be between 1 and {MOVE_RATE}, if provided."
+            )
+        destination = params.get("DestinationArn", "")
+        if destination:
+            self._queue(destination, "DestinationArn")
+        if not self._queues.is_dead_letter_queue(source.arn):
+            raise invalid("Source queue must be configured as a Dead Letter Queue.")
+        token = _Answer(call, lambda task: {"TaskHandle": _handle(task, source.arn)})
+        self._tell(source.partition, StartMove(token, destination, rate or 0, self._ids.raw()))
+
+    def cancel_message_move_task(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CancelMessageMoveTask.html"""
+        handle = params.get("TaskHandle")
+        if not handle:
+            raise missing("TaskHandle")
+        try:
+            said = json.loads(b64decode(handle, validate=True))
+            arn, id_ = str(said["sourceArn"]), bytes.fromhex(said["taskId"])
+        except (ValueError, TypeError, KeyError):
+            raise invalid("Value for parameter TaskHandle is invalid.") from None
+        source = self._queues.by_arn(arn)
+        if source is None:
+            raise ServiceError("ResourceNotFoundException", "Task does not exist.")
+        token = _Answer(call, lambda moved: {"ApproximateNumberOfMessagesMoved": moved})
+        self._tell(source.partition, CancelMove(token, id_))
+
+    def list_message_move_tasks(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListMessageMoveTasks.html"""
+        source = self._queue(params.get("SourceArn"), "SourceArn")
+        most = params.get("MaxResults", 1)
+        if not 1 <= most <= 10:
+            raise invalid_value(most, "MaxResults", "Must be between 1 and 10, if provided.")
+
+        def results(tasks: list[MoveTask]) -> dict[str, Any]:
+            shown = [_shown(task, source.arn) for task in tasks]
+            return {"Results": shown} if shown else {}
+
+        self._tell(source.partition, ListMoves(_Answer(call, results), most))
+
+    def _queue(self, arn: str | None, member: str) -> Queue:
+        if not arn:
+            raise missing(member)
+        parsed = Arn.parse(arn)
+        if parsed is None or parsed.service != "sqs":
+            raise invalid_value(arn, member, "Only SQS queue ARNs are valid.")
+        queue = self._queues.by_arn(arn)
+        if queue is None:
+            raise ServiceError(
+                "ResourceNotFoundException",
+                f"The resource that you specified for the {member} parameter doesn't exist.",
+            )
+        return queue
+
+
+def _handle(task: MoveTask, arn: str) -> str:
+    return b64encode(json.dumps({"taskId": task.id.hex(), "sourceArn": arn}).encode()).decode()
+
+
+def _shown(task: MoveTask, arn: str) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "Status": task.status,
+        "SourceArn": arn,
+        "ApproximateNumberOfMessagesMoved": task.moved,
+        "ApproximateNumberOfMessagesToMove": task.to_move,
+        "StartedTimestamp": task.started,
+    }
+    if task.status == "RUNNING":
+        shown["TaskHandle"] = _handle(task, arn)
+    if task.destination:
+        shown["DestinationArn"] = task.destination
+    if task.rate:
+        shown["MaxNumberOfMessagesPerSecond"] = task.rate
+    if task.failure:
+        shown["FailureReason"] = task.failure
+    return shown
+
+
+class _Answer:
+    """Answers with what ``shape`` makes of the machine's answer."""
+
+    __slots__ = ("_call", "_shape")
+
+    def __init__(self, call: Call, shape: Any) -> None:
+        self._call = call
+        self._shape = shape
+
+    def release(self, answer: Any) -> None:
+        if isinstance(answer, ServiceError):
+            self._call.fail(answer)
+        else:
+            self._call.answer(self._shape(answer))

@@ -1,0 +1,260 @@
+"""Operations on queues themselves: create, find, list, attributes, tags, permissions (aws/sqs.md sections 2, 3, 10)."""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Any, Protocol
+
+from trunkline.kernel.call import Call, Operation
+from trunkline.kernel.errors import ServiceError
+from trunkline.services.sqs import permissions
+from trunkline.services.sqs.attributes import ATTRIBUTES, COUNTS, READ_ONLY
+from trunkline.services.sqs.catalogue import (
+    AddPermission,
+    Create,
+    Entry,
+    QueueCatalogue,
+    Remove,
+    RemovePermission,
+    SetAttributes,
+    Tag,
+    Untag,
+)
+from trunkline.services.sqs.commands import Count, Counts
+from trunkline.services.sqs.errors import invalid, invalid_value, missing, no_such_queue, unknown_attribute
+from trunkline.services.sqs.limits import PAGE
+from trunkline.services.sqs.seams import Runtime
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_BAD_NAME = "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length"
+_BAD_FIFO_NAME = (
+    "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end with .fifo "
+    "suffix and be 1 to 80 in length"
+)
+
+
+class Directory(Protocol):
+    """How these operations find queues and write their URLs: see service."""
+
+    def find(self, url: str | None, call: Call) -> Entry: ...
+    def home(self, call: Call) -> QueueCatalogue: ...
+    def of(self, entry: Entry) -> QueueCatalogue: ...
+    def place(self, account: str, region: str) -> QueueCatalogue | None: ...
+    def url(self, catalogue: QueueCatalogue, name: str, call: Call) -> str: ...
+
+
+class QueueOperations:
+    def __init__(self, directory: Directory, runtime: Runtime) -> None:
+        self._directory = directory
+        self._tell = runtime.tell
+        self._allot = runtime.allot
+
+    def operations(self) -> dict[str, Operation]:
+        return {
+            "CreateQueue": self.create_queue,
+            "DeleteQueue": self.delete_queue,
+            "GetQueueUrl": self.get_queue_url,
+            "ListQueues": self.list_queues,
+            "GetQueueAttributes": self.get_queue_attributes,
+            "SetQueueAttributes": self.set_queue_attributes,
+            "ListDeadLetterSourceQueues": self.list_dead_letter_source_queues,
+            "TagQueue": self.tag_queue,
+            "UntagQueue": self.untag_queue,
+            "ListQueueTags": self.list_queue_tags,
+            "AddPermission": self.add_permission,
+            "RemovePermission": self.remove_permission,
+        }
+
+    def create_queue(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html"""
+        name = params.get("QueueName")
+        if name is None:
+            raise missing("QueueName")
+        attributes = params.get("Attributes", {})
+        _check_name(name, attributes)
+        if name.endswith(".fifo"):
+            raise ServiceError("UnsupportedOperation", "FIFO queues are not built yet.")
+        catalogue = self._directory.home(call)
+        present = catalogue.find(name)
+        # An id is only spent where it may be needed: asking again for a queue that exists must cost nothing.
+        partition = present.partition if present is not None else self._allot()
+        token = _Made(call, lambda entry: {"QueueUrl": self._directory.url(catalogue, entry.name, call)})
+        self._tell(catalogue.partition, Create(token, name, partition, attributes, params.get("tags", {})))
+
+    def delete_queue(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html"""
+        entry = self._directory.find(params.get("QueueUrl"), call)
+        self._change(entry, Remove(_Done(call), entry.name))
+
+    def _change(self, entry: Entry, command: Any) -> None:
+        self._tell(self._directory.of(entry).partition, command)
+
+    def get_queue_url(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueUrl.html"""
+        name = params.get("QueueName")
+        if name is None:
+            raise missing("QueueName")
+        if not name:
+            raise invalid("Value for parameter QueueName is invalid. Reason: Must specify a queue name.")
+        owner = params.get("QueueOwnerAWSAccountId") or call.caller.account
+        catalogue = self._directory.place(owner, call.caller.region)
+        if catalogue is None or catalogue.find(name) is None:
+            raise no_such_queue()
+        call.answer({"QueueUrl": self._directory.url(catalogue, name, call)})
+
+    def list_queues(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListQueues.html"""
+        catalogue = self._directory.home(call)
+        limit, after = _page(params)
+        names = catalogue.names(params.get("QueueNamePrefix", ""), after, limit + 1)
+        answer: dict[str, Any] = {}
+        if names:
+            answer["QueueUrls"] = [self._directory.url(catalogue, name, call) for name in names[:limit]]
+        if len(names) > limit and "MaxResults" in params:
+            answer["NextToken"] = _token(names[limit - 1])
+        call.answer(answer)
+
+    def list_dead_letter_source_queues(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListDeadLetterSourceQueues.html"""
+        entry = self._directory.find(params.get("QueueUrl"), call)
+        limit, after = _page(params)
+        catalogue = self._directory.of(entry)
+        names = [name for name in catalogue.sources_of(entry.arn) if name > after]
+        answer: dict[str, Any] = {"queueUrls": [self._directory.url(catalogue, name, call) for name in names[:limit]]}
+        if len(names) > limit and "MaxResults" in params:
+            answer["NextToken"] = _token(names[limit - 1])
+        call.answer(answer)
+
+    def get_queue_attributes(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html"""
+        entry = self._directory.find(params.get("QueueUrl"), call)
+        names = params.get("AttributeNames", [])
+        for name in names:
+            if name != "All" and name not in ATTRIBUTES and name not in READ_ONLY:
+                raise unknown_attribute(name)
+        if not names:
+            call.answer({})
+            return
+        everything = "All" in names
+        shown = {
+            **entry.full,
+            "QueueArn": entry.arn,
+            "CreatedTimestamp": str(entry.created // 1000),
+            "LastModifiedTimestamp": str(entry.modified // 1000),
+        }
+        if everything or any(name in COUNTS for name in names):
+            self._tell(entry.partition, Count(_Counted(call, shown, None if everything else names)))
+            return
+        found = {name: shown[name] for name in names if name in shown}
+        call.answer({"Attributes": found} if found else {})
+
+    def set_queue_attributes(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
+        entry = self._directory.find(params.get("QueueUrl"), call)
+        self._change(entry, SetAttributes(_Done(call), entry.name, params["Attributes"]))
+
+    def tag_queue(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_TagQueue.html"""
+        entry = self._directory.find(params.get("QueueUrl"), call)
+        self._change(entry, Tag(_Done(call), entry.name, params["Tags"]))
+
+    def untag_queue(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_UntagQueue.html"""
+        entry = self._directory.find(params.get("QueueUrl"), call)
+        self._change(entry, Untag(_Done(call), entry.name, params["TagKeys"]))
+
+    def list_queue_tags(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListQueueTags.html"""
+        entry = self._directory.find(params.get("QueueUrl"), call)
+        call.answer({"Tags": entry.tags} if entry.tags else {})
+
+    def add_permission(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_AddPermission.html"""
+        entry = self._directory.find(params.get("QueueUrl"), call)
+        label, accounts, actions = params["Label"], params["AWSAccountIds"], params["Actions"]
+        permissions.check(label, accounts, actions)
+        self._change(entry, AddPermission(_Done(call), entry.name, label, accounts, actions))
+
+    def remove_permission(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_RemovePermission.html"""
+        entry = self._directory.find(params.get("QueueUrl"), call)
+        self._change(entry, RemovePermission(_Done(call), entry.name, params["Label"]))
+
+
+def _check_name(name: str, attributes: dict[str, str]) -> None:
+    if not name:
+        raise invalid("Queue name cannot be empty")
+    stem = name.removesuffix(".fifo")
+    # On a standard queue FifoQueue is an unknown attribute, whatever its value; the table of attributes says so.
+    if attributes.get("FifoQueue", "").lower() == "true":
+        if not name.endswith(".fifo") or len(name) > 80 or _NAME.fullmatch(stem) is None:
+            raise invalid(_BAD_FIFO_NAME)
+    elif name.endswith(".fifo") and "FifoQueue" in attributes:
+        raise unknown_attribute("FifoQueue")
+    elif _NAME.fullmatch(name) is None:
+        raise invalid(_BAD_NAME)
+
+
+def _page(params: dict[str, Any]) -> tuple[int, str]:
+    """(how many, the name to go on after)"""
+    most = params.get("MaxResults")
+    if most is not None and not 1 <= most <= PAGE:
+        raise invalid_value(most, "MaxResults", f"MaxResults must be an integer between 1 and {PAGE}")
+    token = params.get("NextToken")
+    if not token:
+        return most or PAGE, ""
+    try:
+        return most or PAGE, urlsafe_b64decode(token.encode()).decode()
+    except ValueError:
+        raise invalid("Value for parameter NextToken is invalid.") from None
+
+
+def _token(name: str) -> str:
+    return urlsafe_b64encode(name.encode()).decode()
+
+
+class _Made:
+    """Answers with what ``shape`` makes of the machine's answer."""
+
+    __slots__ = ("_call", "_shape")
+
+    def __init__(self, call: Call, shape: Any) -> None:
+        self._call = call
+        self._shape = shape
+
+    def release(self, answer: Any) -> None:
+        if isinstance(answer, ServiceError):
+            self._call.fail(answer)
+        else:
+            self._call.answer(self._shape(answer))
+
+
+class _Done(_Made):
+    """Answers an operation without output."""
+
+    __slots__ = ()
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call, lambda _: {})
+
+
+class _Counted:
+    """Answers GetQueueAttributes. ``names`` None: all."""
+
+    __slots__ = ("_call", "_names", "_shown")
+
+    def __init__(self, call: Call, shown: dict[str, str], names: list[str] | None) -> None:
+        self._call = call
+        self._shown = shown
+        self._names = names
+
+    def release(self, answer: Any) -> None:
+        if not isinstance(answer, Counts):
+            self._call.fail(answer)
+            return
+        counts = zip(COUNTS, (answer.visible, answer.in_flight, answer.delayed), strict=True)
+        shown = {**self._shown, **{name: str(count) for name, count in counts}}
+        if self._names is not None:
+            shown = {name: shown[name] for name in self._names if name in shown}
+        self._call.answer({"Attributes": shown})

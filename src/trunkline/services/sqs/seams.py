@@ -1,0 +1,47 @@
+"""What SQS's operations need of others, as they see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from trunkline.kernel.call import Call
+from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.step import Machine
+from trunkline.services.sqs.commands import QueueSettings
+
+
+class Runtime(Protocol):
+    """See runtime.partitions."""
+
+    def tell(self, partition: int, command: Any) -> None: ...
+    def allot(self) -> int: ...
+    def catalogue(self, service: str, region: str, account: str) -> Machine | None: ...
+    def load_catalogue(
+        self, service: str, region: str, account: str, then: Callable[[Machine | ServiceError], None]
+    ) -> None: ...
+
+
+class Queue(Protocol):
+    """A queue as its catalogue knows it."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def arn(self) -> str: ...
+    @property
+    def settings(self) -> QueueSettings: ...
+
+
+class Queues(Protocol):
+    def find(self, url: str | None, call: Call) -> Queue:
+        """The queue that a request is for. QueueDoesNotExist; MissingParameter if it names none."""
+        ...
+
+    def by_arn(self, arn: str) -> Queue | None: ...
+
+    def is_dead_letter_queue(self, arn: str) -> bool:
+        """Is the queue the dead-letter target of any queue?"""
+        ...

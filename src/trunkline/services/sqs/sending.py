@@ -1,0 +1,221 @@
+"""SendMessage and SendMessageBatch: validation in AWS's order, then one command (aws/sqs.md section 5)."""
+
+from __future__ import annotations
+
+import re
+from hashlib import md5, sha256
+from typing import Any
+
+from trunkline.kernel.call import Call, Operation
+from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.ids import Ids, uuid_text
+from trunkline.services.sqs.batches import check_ids, failed
+from trunkline.services.sqs.commands import Draft, QueueSettings, Send, Sent
+from trunkline.services.sqs.errors import invalid, invalid_value, missing
+from trunkline.services.sqs.limits import DELAY_SECONDS, MAXIMUM_BYTES
+from trunkline.services.sqs.messages import (
+    Attribute,
+    bad_body,
+    clean,
+    digest,
+    encode_tail,
+    read_attributes,
+    read_system_attributes,
+)
+from trunkline.services.sqs.seams import Queues, Runtime
+
+_ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
+_ENTRY = "SendMessageBatchRequestEntry"
+_NO_DEDUPLICATION = (
+    "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly"
+)
+_WRONG_QUEUE_TYPE = "The request include parameter that is not valid for this queue type"
+
+
+class Sending:
+    """``maximum``: the service's limit in bytes (1 MiB, or the older 256 KiB)."""
+
+    def __init__(self, queues: Queues, runtime: Runtime, ids: Ids, maximum: int = MAXIMUM_BYTES) -> None:
+        self._queues = queues
+        self._tell = runtime.tell
+        self._new_id = ids.raw
+        self._maximum = maximum
+
+    def operations(self) -> dict[str, Operation]:
+        return {"SendMessage": self.send_message, "SendMessageBatch": self.send_message_batch}
+
+    def send_message(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html"""
+        queue = self._queues.find(params.get("QueueUrl"), call)
+        draft, output = self._draft(queue.settings, params, call, "")
+        self._tell(queue.partition, Send(_One(call, output, queue.settings.fifo), [draft]))
+
+    def send_message_batch(self, params: dict[str, Any], call: Call) -> None:
+        """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html"""
+        queue = self._queues.find(params.get("QueueUrl"), call)
+        settings = queue.settings
+        entries = params.get("Entries")
+        check_ids(entries, _ENTRY)
+        assert entries is not None
+        total = sum(_rough_size(entry) for entry in entries)
+        if total > self._maximum:
+            raise ServiceError(
+                "BatchRequestTooLong",
+                f"Batch requests cannot be longer than {self._maximum} bytes. You have sent {total} bytes.",
+            )
+        drafts: list[Draft] = []
+        outputs: list[dict[str, Any]] = []
+        failures: list[dict[str, Any]] = []
+        for number, entry in enumerate(entries, 1):
+            try:
+                draft, output = self._draft(settings, entry, call, f"{_ENTRY}.{number}.")
+            except ServiceError as error:
+                if settings.fifo:
+                    raise _as_whole(error) from None
+                failures.append(failed(entry["Id"], error))
+                continue
+            drafts.append(draft)
+            outputs.append({"Id": entry["Id"], **output})
+        if drafts:
+            self._tell(queue.partition, Send(_Many(call, outputs, failures, settings.fifo), drafts))
+        else:
+            call.answer({"Failed": failures})
+
+    def _draft(
+        self, settings: QueueSettings, params: dict[str, Any], call: Call, where: str
+    ) -> tuple[Draft, dict[str, Any]]:
+        """A checked message and what its sender will be told. ``where``: the entry's place in a batch, or ""."""
+        body = params.get("MessageBody")
+        if not body:
+            raise missing(f"{where}MessageBody")
+        if not clean(body):
+            raise bad_body()
+        raw = body.encode()
+        size = len(raw)
+        output: dict[str, Any] = {}
+        attributes: list[Attribute] = []
+        if params.get("MessageAttributes"):
+            attributes = read_attributes(params["MessageAttributes"])
+            size += sum(each.size for each in attributes)
+            output["MD5OfMessageAttributes"] = digest(attributes)
+        if size > settings.maximum_size:
+            problem = "cannot be validated" if where else "are invalid"
+            raise invalid(
+                f"One or more parameters {problem}. Reason: Message must be shorter than {settings.maximum_size} bytes."
+            )
+        trace = call.trace or ""
+        if params.get("MessageSystemAttributes"):
+            system = read_system_attributes(params["MessageSystemAttributes"])
+            output["MD5OfMessageSystemAttributes"] = digest(system)
+            trace = system[0].value.decode()
+        delay = params.get("DelaySeconds")
+        if delay is not None and not 0 <= delay <= DELAY_SECONDS:
+            raise invalid_value(delay, "DelaySeconds", f"DelaySeconds must be >= 0 and <= {DELAY_SECONDS}.")
+        group = params.get("MessageGroupId")
+        deduplication = params.get("MessageDeduplicationId")
+        for name, value in (("MessageGroupId", group), ("MessageDeduplicationId", deduplication)):
+            if value is not None and _ID.fullmatch(value) is None:
+                raise invalid_value(
+                    value,
+                    name,
+                    f"{name} can only include alphanumeric and punctuation characters. 1 to 128 in length.",
+                )
+        if settings.fifo:
+            deduplication = _fifo_deduplication(settings, group, deduplication, delay, raw)
+        elif deduplication is not None:
+            raise invalid(
+                _WRONG_QUEUE_TYPE
+                if where
+                else "The request include parameter MessageDeduplicationId which is not valid for this queue type"
+            )
+        sum_ = md5(raw, usedforsecurity=False)
+        draft = Draft(
+            self._new_id(),
+            sum_.digest(),
+            size,
+            encode_tail(call.caller.principal, trace, attributes, raw),
+            None if delay is None else delay * 1000,
+            group or "",
+            deduplication or "",
+        )
+        output["MD5OfMessageBody"] = sum_.hexdigest()
+        return draft, output
+
+
+def _fifo_deduplication(
+    settings: QueueSettings, group: str | None, deduplication: str | None, delay: int | None, body: bytes
+) -> str:
+    if delay:
+        raise invalid_value(
+            delay, "DelaySeconds", "The request include parameter that is not valid for this queue type."
+        )
+    if group is None:
+        raise missing("MessageGroupId")
+    if deduplication is not None:
+        return deduplication
+    if not settings.content_deduplication:
+        raise invalid(_NO_DEDUPLICATION)
+    return sha256(body).hexdigest()
+
+
+def _as_whole(error: ServiceError) -> ServiceError:
+    """A fault of one entry fails a FIFO batch; the code is then InvalidParameterValue (recorded)."""
+    if error.message.endswith("MessageGroupId."):
+        return invalid(error.message)
+    return error
+
+
+def _rough_size(entry: dict[str, Any]) -> int:
+    """What an entry counts for in its batch's limit, before its attributes are validated."""
+    size = len((entry.get("MessageBody") or "").encode("utf-8", "surrogatepass"))
+    for name, value in (entry.get("MessageAttributes") or {}).items():
+        size += len(name.encode("utf-8", "surrogatepass")) + len(value.get("DataType") or "")
+        size += len(value.get("BinaryValue") or b"")
+        size += len((value.get("StringValue") or "").encode("utf-8", "surrogatepass"))
+    return size
+
+
+class _One:
+    """Answers SendMessage."""
+
+    __slots__ = ("_call", "_fifo", "_output")
+
+    def __init__(self, call: Call, output: dict[str, Any], fifo: bool) -> None:
+        self._call = call
+        self._output = output
+        self._fifo = fifo
+
+    def release(self, answer: Any) -> None:
+        if isinstance(answer, Sent):
+            output = self._output
+            output["MessageId"] = uuid_text(answer.ids[0])
+            if self._fifo:
+                output["SequenceNumber"] = str(answer.sequences[0])
+            self._call.answer(output)
+        else:
+            self._call.fail(answer)
+
+
+class _Many:
+    """Answers SendMessageBatch."""
+
+    __slots__ = ("_call", "_failures", "_fifo", "_outputs")
+
+    def __init__(self, call: Call, outputs: list[dict[str, Any]], failures: list[dict[str, Any]], fifo: bool) -> None:
+        self._call = call
+        self._outputs = outputs
+        self._failures = failures
+        self._fifo = fifo
+
+    def release(self, answer: Any) -> None:
+        if not isinstance(answer, Sent):
+            self._call.fail(answer)
+            return
+        for output, raw, sequence in zip(self._outputs, answer.ids, answer.sequences, strict=True):
+            output["MessageId"] = uuid_text(raw)
+            if self._fifo:
+                output["SequenceNumber"] = str(sequence)
+        result: dict[str, Any] = {"Successful": self._outputs}
+        if self._failures:
+            result["Failed"] = self._failures
+        self._call.answer(result)

@@ -1,0 +1,181 @@
+"""Amazon SQS: all 23 operations, put together.
+
+An operation is a plain function that runs when the catalogue it needs is in
+memory. That is nearly always so: then a call costs one look-up here. If not,
+the catalogue is loaded first and the operation runs after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from trunkline.kernel.call import Call, Operation
+from trunkline.kernel.errors import InternalFailure, ServiceError
+from trunkline.kernel.ids import Ids
+from trunkline.kernel.step import Machine, Row
+from trunkline.services.sqs import urls
+from trunkline.services.sqs.catalogue import Entry, QueueCatalogue, arn_place
+from trunkline.services.sqs.errors import missing, no_such_queue
+from trunkline.services.sqs.moving import Moving
+from trunkline.services.sqs.queues import QueueOperations
+from trunkline.services.sqs.receipts import Receipts
+from trunkline.services.sqs.receiving import Receiving, Timer
+from trunkline.services.sqs.seams import Runtime
+from trunkline.services.sqs.sending import Sending
+from trunkline.services.sqs.standard import StandardQueue
+
+_ARNS = ("SourceArn", "DestinationArn")
+_BY_NAME = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues"})
+
+
+class Options(Protocol):
+    """The settings that concern SQS: see settings."""
+
+    @property
+    def purge_wait_ms(self) -> int: ...
+    @property
+    def delete_wait_ms(self) -> int: ...
+    @property
+    def maximum_message_size(self) -> int: ...
+    @property
+    def queue_url(self) -> str: ...
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def window(self) -> int: ...
+
+
+class SqsService:
+    """``timer`` calls back after real seconds, and returns how to take that back."""
+
+    def __init__(self, runtime: Runtime, ids: Ids, receipts: Receipts, timer: Timer, options: Options) -> None:
+        self._runtime = runtime
+        self._receipts = receipts
+        self._options = options
+        parts = (
+            Sending(self, runtime, ids, options.maximum_message_size),
+            Receiving(self, runtime, receipts, timer, options.purge_wait_ms),
+            Moving(self, runtime, ids),
+            QueueOperations(self, runtime),
+        )
+        self._plain: dict[str, Operation] = {}
+        for part in parts:
+            self._plain |= part.operations()
+
+    def operations(self) -> dict[str, Operation]:
+        """Every operation by name."""
+        return {name: self._ready(name, operation) for name, operation in self._plain.items()}
+
+    def _ready(self, name: str, operation: Operation) -> Operation:
+        """The operation, entered when its catalogue is in memory."""
+        by_name = name in _BY_NAME
+        catalogue = self._runtime.catalogue
+
+        def run(params: dict[str, Any], call: Call) -> None:
+            account, region = self._where(params, call, by_name)
+            if catalogue("sqs", region, account) is not None:
+                operation(params, call)
+            else:
+                self._after_load(account, region, operation, params, call)
+
+        return run
+
+    def _after_load(self, account: str, region: str, operation: Operation, params: dict[str, Any], call: Call) -> None:
+        def then(found: Machine | ServiceError) -> None:
+            try:
+                if isinstance(found, ServiceError):
+                    raise found
+                operation(params, call)
+            except ServiceError as error:
+                call.fail(error)
+            except Exception:
+                call.fail(InternalFailure())
+                raise
+
+        self._runtime.load_catalogue("sqs", region, account, then)
+
+    def _where(self, params: dict[str, Any], call: Call, by_name: bool) -> tuple[str, str]:
+        caller = call.caller
+        if by_name:
+            return params.get("QueueOwnerAWSAccountId") or caller.account, caller.region
+        url = params.get("QueueUrl")
+        if url is None:
+            for member in _ARNS:
+                place = arn_place(params.get(member, ""))
+                if place is not None:
+                    return place[1], place[0]
+            url = call.path
+        found = urls.parse(url)
+        if found is None:
+            return caller.account, caller.region
+        return found.account or caller.account, found.region or caller.region
+
+    # -- where queues are ----------------------------------------------------------
+
+    def find(self, url: str | None, call: Call) -> Entry:
+        """The queue that a request is for, by its QueueUrl or by the path that it was sent to."""
+        if url is None:
+            if call.path.strip("/") == "":
+                raise missing("QueueUrl")
+            url = call.path
+        place = urls.parse(url)
+        if place is None:
+            raise no_such_queue()
+        caller = call.caller
+        catalogue = self.place(place.account or caller.account, place.region or caller.region)
+        entry = None if catalogue is None else catalogue.find(place.name)
+        if entry is None:
+            raise no_such_queue()
+        return entry
+
+    def home(self, call: Call) -> QueueCatalogue:
+        """The caller's own catalogue."""
+        catalogue = self.place(call.caller.account, call.caller.region)
+        if catalogue is None:
+            raise InternalFailure
+        return catalogue
+
+    def of(self, entry: Entry) -> QueueCatalogue:
+        place = arn_place(entry.arn)
+        catalogue = None if place is None else self.place(place[1], place[0])
+        if catalogue is None:
+            raise InternalFailure
+        return catalogue
+
+    def place(self, account: str, region: str) -> QueueCatalogue | None:
+        machine = self._runtime.catalogue("sqs", region, account)
+        return machine if isinstance(machine, QueueCatalogue) else None
+
+    def by_arn(self, arn: str) -> Entry | None:
+        place = arn_place(arn)
+        catalogue = None if place is None else self.place(place[1], place[0])
+        return None if catalogue is None else catalogue.by_arn(arn)
+
+    def is_dead_letter_queue(self, arn: str) -> bool:
+        entry = self.by_arn(arn)
+        return entry is not None and bool(self.of(entry).sources_of(arn))
+
+    def url(self, catalogue: QueueCatalogue, name: str, call: Call) -> str:
+        options = self._options
+        return urls.write(options.queue_url, call.endpoint, options.hostname, catalogue.region, catalogue.account, name)
+
+    # -- machines --------------------------------------------------------------------
+
+    def factory(self, key: tuple[str, str, str], partition: int, rows: list[Row], catalogue: Machine | None) -> Machine:
+        """The machine of a partition: a catalogue, or a queue that the catalogue lists."""
+        _, region, account = key
+        if catalogue is None:
+            options = self._options
+            return QueueCatalogue(
+                partition, region, account, rows, options.delete_wait_ms, options.maximum_message_size
+            )
+        assert isinstance(catalogue, QueueCatalogue)
+        entry = catalogue.by_partition(partition)
+        if entry is None:
+            raise no_such_queue()
+        return StandardQueue(partition, entry.settings, rows, self._receipts, self._resolve, self._options.window)
+
+    def _resolve(self, arn: str) -> int | None:
+        """The partition of a queue that exists now."""
+        entry = self.by_arn(arn)
+        return None if entry is None else entry.partition

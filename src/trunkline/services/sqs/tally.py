@@ -1,0 +1,150 @@
+"""Counting by second: how many messages are in flight, or delayed, until when.
+
+A count must be right without loading what is counted, so it stands in rows of
+its own: one bucket for each second, ``03 gen kind second -> count``. Beside
+it are those messages that are in memory, by the same second: a timer wheel.
+A second that has passed needs no correction: its bucket just drops out.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+from trunkline.kernel.step import Row, Write
+from trunkline.kernel.time import NEVER, Millis
+from trunkline.services.sqs.rows import HISTOGRAM, u32, u64
+
+
+class Timed(Protocol):
+    """What a wheel turns: something with a sequence and the instant at which it comes up."""
+
+    seq: int
+    until: Millis
+
+
+T = TypeVar("T", bound=Timed)
+
+_PRUNED = 16
+"""Rows of passed seconds that one step deletes: keeps steps small, and is more than a step can add."""
+
+
+class Tally(Generic[T]):
+    """``kind`` 0 counts messages in flight, 1 delayed ones."""
+
+    def __init__(self, kind: int, generation: int) -> None:
+        self._prefix = HISTOGRAM + u32(generation) + bytes((kind,))
+        self._counts: dict[int, int] = {}
+        self._wheel: dict[int, dict[int, T]] = {}
+        self._seconds: list[int] = []
+        self._passed: list[int] = []
+        self._changed: set[int] = set()
+        self.resident = 0
+
+    def restore(self, rows: list[Row]) -> None:
+        """Take up the buckets among a partition's head rows."""
+        width = len(self._prefix)
+        for key, value in rows:
+            if key.startswith(self._prefix):
+                self._count(int.from_bytes(key[width:], "big"), int.from_bytes(value, "big"))
+        self._changed.clear()
+
+    def _count(self, second: int, change: int) -> None:
+        if second not in self._counts:
+            self._counts[second] = 0
+            heapq.heappush(self._seconds, second)
+        self._counts[second] += change
+        self._changed.add(second)
+
+    def add(self, item: T) -> None:
+        """Count a message that comes up at ``item.until`` and hold it."""
+        self._count(item.until // 1000, 1)
+        self.hold(item)
+
+    def count(self, until: Millis) -> None:
+        """Count a message that is not held in memory."""
+        self._count(until // 1000, 1)
+
+    def hold(self, item: T) -> None:
+        """Hold a message that is counted already."""
+        second = item.until // 1000
+        bucket = self._wheel.get(second)
+        if bucket is None:
+            bucket = self._wheel[second] = {}
+            if second not in self._counts:
+                self._counts[second] = 0
+                heapq.heappush(self._seconds, second)
+        bucket[item.seq] = item
+        self.resident += 1
+
+    def remove(self, item: T) -> None:
+        """Neither count nor hold ``item`` any longer."""
+        self.uncount(item.until)
+        bucket = self._wheel.get(item.until // 1000)
+        if bucket is not None and bucket.pop(item.seq, None) is not None:
+            self.resident -= 1
+
+    def uncount(self, until: Millis) -> None:
+        second = until // 1000
+        if self._counts.get(second, 0) > 0:
+            self._counts[second] -= 1
+            self._changed.add(second)
+
+    def up(self, now: Millis) -> Iterator[T]:
+        """Take out what has come up by ``now``, a second at a time."""
+        second = now // 1000
+        while self._seconds and self._seconds[0] <= second:
+            first = self._seconds[0]
+            bucket = self._wheel.get(first)
+            if first == second:
+                if bucket:
+                    for item in [item for item in bucket.values() if item.until <= now]:
+                        del bucket[item.seq]
+                        self.resident -= 1
+                        yield item
+                return
+            heapq.heappop(self._seconds)
+            del self._counts[first]
+            self._changed.discard(first)
+            self._passed.append(first)
+            if bucket is not None:
+                del self._wheel[first]
+                self.resident -= len(bucket)
+                yield from sorted(bucket.values(), key=_order)
+
+    def next(self) -> Millis:
+        """When the earliest held message comes up; NEVER if none is held."""
+        for second in sorted(self._wheel) if len(self._wheel) < 4 else self._seconds_in_order():
+            bucket = self._wheel.get(second)
+            if bucket:
+                return min(item.until for item in bucket.values())
+        return NEVER
+
+    def _seconds_in_order(self) -> list[int]:
+        return sorted(self._wheel)
+
+    def total(self, now: Millis) -> int:
+        """How many are still to come up, held or not."""
+        second = now // 1000
+        later = sum(count for at, count in self._counts.items() if at > second)
+        present = self._wheel.get(second)
+        if present:
+            later += sum(1 for item in present.values() if item.until > now)
+        return later
+
+    def writes(self) -> list[Write]:
+        """The rows that changed since the last call."""
+        rows: list[Write] = []
+        if self._changed:
+            for second in self._changed:
+                count = self._counts.get(second, 0)
+                rows.append((self._prefix + u64(second), u32(count) if count else None))
+            self._changed.clear()
+        while self._passed and len(rows) < _PRUNED:
+            rows.append((self._prefix + u64(self._passed.pop()), None))
+        return rows
+
+
+def _order(item: Timed) -> tuple[Millis, int]:
+    return item.until, item.seq

@@ -1,0 +1,1 @@
+"""AWS Security Token Service: who am I, every tool's first question."""

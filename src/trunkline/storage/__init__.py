@@ -1,0 +1,1 @@
+"""Where rows are kept: the contract (store) and its engines."""

@@ -1,0 +1,103 @@
+"""The contract of a store, and the words it is written in.
+
+A store holds rows ``(partition: int, key: bytes, value: bytes)`` and never
+looks into a value. A *unit* is a set of rows over one or more partitions that
+is applied whole or not at all; a commit is an ordered list of units, durable
+when ``commit`` returns. Within a commit the last write of a key wins.
+
+Fencing: every part of a unit carries the *epoch* under which its shard was
+leased. One stale epoch refuses the whole unit (StaleEpoch), and no other
+unit of the commit. Shard of a partition = partition % SHARDS.
+
+One writer at a time calls ``commit``/``erase``; reads may run beside it and
+see at least everything whose commit returned before the read was called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from trunkline.kernel.step import Row, Write
+
+SHARDS = 1_024
+"""Leases are on shards, not on queues: few enough to scan, many enough to spread over nodes."""
+
+
+class StoreError(Exception):
+    """The store could not do it. After a commit the outcome is unknown."""
+
+
+class StoreFull(StoreError):
+    """No room on the disk; nothing was applied."""
+
+
+class StoreLost(StoreError):
+    """The store is gone for good (its connection or its files); the server must stop."""
+
+
+@dataclass(slots=True)
+class Part:
+    """Rows of one partition in a unit, in order; the last write of a key wins."""
+
+    partition: int
+    epoch: int
+    writes: list[Write]
+
+
+Unit = list[Part]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a commit: the indexes of units refused for a stale epoch (all others are durable)."""
+
+    stale: frozenset[int] = frozenset()
+
+
+class Store(Protocol):
+    """See the module's text. Every method may raise StoreError."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None:
+        """Flush and release everything. Idempotent."""
+        ...
+
+    async def lease(self, shard: int) -> int:
+        """Take a shard and return its new epoch; older epochs are refused from then on."""
+        ...
+
+    async def lease_all(self, shards: Iterable[int]) -> dict[int, int]:
+        """Take several shards at once: their new epochs."""
+        ...
+
+    async def commit(self, units: list[Unit]) -> Outcome:
+        """Apply the units in order and make them durable.
+
+        If this raises, none or all may have been applied (the outcome is unknown).
+        A unit refused for a stale epoch is left out whole; it is no error.
+        """
+        ...
+
+    async def load(self, partition: int, epoch: int, keys: list[bytes]) -> list[bytes | None]:
+        """Values of ``keys``, in their order; None where there is no row."""
+        ...
+
+    async def scan(
+        self, partition: int, epoch: int, start: bytes, end: bytes, limit: int, max_bytes: int = 1 << 20
+    ) -> tuple[list[Row], bool]:
+        """Rows with start <= key < end in key order, and whether the range is exhausted.
+
+        At the most ``limit`` rows; stops early after ``max_bytes`` of values, but never before the first row.
+        """
+        ...
+
+    async def erase(self, partition: int, start: bytes, end: bytes, limit: int) -> bool:
+        """Delete at the most ``limit`` rows of the range; True when nothing is left in it.
+
+        ``end`` = b"" means the end of the partition. Space goes back to the
+        disk by and by. Need not be durable at once: it is repeated after a crash.
+        """
+        ...

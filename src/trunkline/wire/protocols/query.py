@@ -1,0 +1,376 @@
+"""The query protocol: forms in, XML out. What SDKs spoke to SQS before JSON, and what SNS and STS speak still.
+
+A form's names are paths: ``Attribute.1.Name``. They are folded into a tree,
+and the tree is read by the shape: lists and maps are numbered, with
+``.member``/``.entry`` between unless the model says flattened.
+
+A GET that accepts JSON is answered in the old JSON form of the XML answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from trunkline.kernel.errors import ServiceError
+from trunkline.wire.message import HttpRequest, HttpResponse
+from trunkline.wire.protocols.scalars import blob, blob_text, malformed, time, time_text
+from trunkline.wire.shapes import ServiceModel, Shape
+
+Tree = dict[str, Any]
+Read = Callable[[Any], Any]
+Write = Callable[[list[str], Any], None]
+
+_MOST_NAMES = 10_000
+_ENVELOPE = ("Action", "Version")
+
+
+def parse_form(text: str) -> dict[str, str]:
+    """The parameters of a query string or form body; the last of a repeated name wins. SerializationException."""
+    found: dict[str, str] = {}
+    if not text:
+        return found
+    pairs = text.split("&")
+    if len(pairs) > _MOST_NAMES:
+        raise malformed("The request has too many parameters")
+    for pair in pairs:
+        if pair:
+            name, _, value = pair.partition("=")
+            found[_plain(name)] = _plain(value)
+    return found
+
+
+def parameters(request: HttpRequest) -> dict[str, str]:
+    """Everything that a query request says, in its query string and in its form."""
+    found = parse_form(request.query)
+    if request.body and not request.headers.get("content-type", "").startswith("application/x-amz-json"):
+        try:
+            found |= parse_form(request.body.decode())
+        except UnicodeDecodeError:
+            raise malformed("The request body is not UTF-8") from None
+    return found
+
+
+def _plain(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
+    try:
+        return unquote_to_bytes(text.replace("+", " ")).decode()
+    except UnicodeDecodeError:
+        raise malformed("A parameter is not UTF-8") from None
+
+
+class QueryCodec:
+    def __init__(self, model: ServiceModel) -> None:
+        self._model = model
+        self._namespace = model.metadata.get("xmlNamespace", "")
+        self._readers: dict[str, Read] = {}
+        self._writers: dict[str, Write] = {}
+
+    def decode(self, operation: str, request: HttpRequest) -> dict[str, Any]:
+        reference = self._model.operations[operation].get("input")
+        if reference is None:
+            return {}
+        tree: Tree = {}
+        for name, value in parameters(request).items():
+            if name not in _ENVELOPE:
+                _plant(tree, name.split("."), value)
+        found: dict[str, Any] = self._reader(reference)(tree)
+        for name in self._model.shape(reference).get("required", ()):
+            if name not in found and name not in self._model.judged_by_service:
+                missing = self._model.missing
+                raise ServiceError(missing["name"], missing["message"].format(member=name))
+        return found
+
+    def encode(self, operation: str, output: dict[str, Any], request_id: str) -> HttpResponse:
+        reference = self._model.operations[operation].get("output")
+        out = [f'<?xml version="1.0"?><{operation}Response xmlns="{self._namespace}">']
+        if reference is not None:
+            wrapper = reference.get("resultWrapper")
+            inner: list[str] = []
+            self._write_members(inner, self._model.shape(reference), output)
+            if wrapper is None:
+                out += inner
+            elif inner:
+                out += [f"<{wrapper}>", *inner, f"</{wrapper}>"]
+            else:
+                out.append(f"<{wrapper}/>")
+        out.append(f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{operation}Response>")
+        return _xml(200, "".join(out), request_id)
+
+    def encode_error(self, error: ServiceError, request_id: str) -> HttpResponse:
+        code = self._model.error(error.name)
+        if error.name == "UnknownOperation":
+            return _xml(code.status, "<UnknownOperationException/>", request_id)
+        message = code.query_message.get(error.message, error.message)
+        fault = "Receiver" if code.status >= 500 else "Sender"
+        return _xml(
+            code.status,
+            f'<?xml version="1.0"?><ErrorResponse xmlns="{self._namespace}"><Error><Type>{fault}</Type>'
+            f"<Code>{_escape(code.code)}</Code><Message>{_escape(message)}</Message><Detail/></Error>"
+            f"<RequestId>{request_id}</RequestId></ErrorResponse>",
+            request_id,
+        )
+
+    # -- reading a form ----------------------------------------------------------
+
+    def _reader(self, reference: dict[str, Any]) -> Read:
+        key = json.dumps(reference, sort_keys=True)
+        found = self._readers.get(key)
+        if found is None:
+            self._readers[key] = lambda value: self._readers[key](value)
+            found = self._readers[key] = self._compile_reader(self._model.shape(reference))
+        return found
+
+    def _compile_reader(self, shape: Shape) -> Read:
+        kind = shape["type"]
+        if kind == "structure":
+            return self._structure_reader(shape)
+        if kind == "list":
+            return self._list_reader(shape)
+        if kind == "map":
+            return self._map_reader(shape)
+        convert = _READ[kind]
+
+        def scalar(value: Any) -> Any:
+            if isinstance(value, dict):
+                if "" not in value:
+                    raise malformed("A parameter that is a single value was given as a structure")
+                value = value[""]
+            return convert(value)
+
+        return scalar
+
+    def _structure_reader(self, shape: Shape) -> Read:
+        members = [
+            (self._form_name(name, reference), name, self._reader(reference))
+            for name, reference in shape.get("members", {}).items()
+        ]
+
+        def structure(value: Any) -> Any:
+            if not isinstance(value, dict):
+                raise malformed("A parameter that is a structure was given as a single value")
+            return {name: read(value[wire]) for wire, name, read in members if wire in value}
+
+        return structure
+
+    def _list_reader(self, shape: Shape) -> Read:
+        read = self._reader(shape["member"])
+        between = None if shape.get("flattened") else shape["member"].get("locationName", "member")
+
+        def items(value: Any) -> Any:
+            return [read(item) for item in _numbered(value, between)]
+
+        return items
+
+    def _map_reader(self, shape: Shape) -> Read:
+        read_key, read_value = self._reader(shape["key"]), self._reader(shape["value"])
+        key_name = shape["key"].get("locationName", "key")
+        value_name = shape["value"].get("locationName", "value")
+        between = None if shape.get("flattened") else "entry"
+
+        def entries(value: Any) -> Any:
+            found = {}
+            for item in _numbered(value, between):
+                if not isinstance(item, dict):
+                    raise malformed("An entry of a map was given as a single value")
+                if key_name in item and value_name in item:
+                    found[read_key(item[key_name])] = read_value(item[value_name])
+            return found
+
+        return entries
+
+    def _form_name(self, name: str, reference: dict[str, Any]) -> str:
+        shape = self._model.shape(reference)
+        if shape["type"] == "list" and shape.get("flattened"):
+            inner = shape["member"].get("locationName")
+            if inner is not None:
+                return str(inner)
+        return str(shape.get("queryName") or shape.get("locationName", name))
+
+    # -- writing XML ---------------------------------------------------------------
+
+    def _write_members(self, out: list[str], shape: Shape, value: dict[str, Any]) -> None:
+        for name, reference in shape.get("members", {}).items():
+            item = value.get(name)
+            if item is not None:
+                self._write(out, self._form_name(name, reference), self._model.shape(reference), item)
+
+    def _write(self, out: list[str], tag: str, shape: Shape, value: Any) -> None:
+        kind = shape["type"]
+        if kind == "structure":
+            namespace = shape.get("xmlNamespace", "")
+            attribute = f' xmlns="{_escape(namespace["uri"])}"' if isinstance(namespace, dict) else ""
+            out.append(f"<{tag}{attribute}>")
+            self._write_members(out, shape, value)
+            out.append(f"</{tag}>")
+        elif kind == "list":
+            member = self._model.shape(shape["member"])
+            if shape.get("flattened"):
+                for item in value:
+                    self._write(out, tag, member, item)
+            else:
+                inner = shape["member"].get("locationName", "member")
+                out.append(f"<{tag}>")
+                for item in value:
+                    self._write(out, inner, member, item)
+                out.append(f"</{tag}>")
+        elif kind == "map":
+            self._write_map(out, tag, shape, value)
+        else:
+            out.append(f"<{tag}>{_escape(_scalar_text(shape, value))}</{tag}>")
+
+    def _write_map(self, out: list[str], tag: str, shape: Shape, value: dict[str, Any]) -> None:
+        key_name = shape["key"].get("locationName", "key")
+        value_name = shape["value"].get("locationName", "value")
+        key_shape, value_shape = self._model.shape(shape["key"]), self._model.shape(shape["value"])
+        flattened = shape.get("flattened")
+        entry = tag if flattened else "entry"
+        if not flattened:
+            out.append(f"<{tag}>")
+        for key, item in value.items():
+            out.append(f"<{entry}>")
+            self._write(out, key_name, key_shape, key)
+            self._write(out, value_name, value_shape, item)
+            out.append(f"</{entry}>")
+        if not flattened:
+            out.append(f"</{tag}>")
+
+
+def old_json(response: HttpResponse) -> HttpResponse:
+    """The JSON form of a query answer, as AWS gives it to a GET that accepts JSON."""
+    from xml.etree import ElementTree
+
+    root = ElementTree.fromstring(response.body)
+    name = _local(root.tag)
+    if name == "UnknownOperationException":
+        return response
+    value: Any
+    if name == "ErrorResponse":
+        error = {_local(child.tag): child.text for child in root[0]}
+        value = {"Error": {"Code": error.get("Code"), "Message": error.get("Message") or ""}}
+        value["RequestId"] = root.findtext("{*}RequestId")
+    else:
+        value = {name: _json_of(root)}
+    headers = (*(h for h in response.headers if h[0] != "Content-Type"), ("Content-Type", "application/json"))
+    return HttpResponse(response.status, headers, json.dumps(value).encode())
+
+
+_LISTS = frozenset({"Attribute", "Tag", "Message", "QueueUrl", "MessageAttribute"})
+"""Elements that repeat: arrays in the old JSON form even when there is one."""
+_PLURAL = {"Attribute": "Attributes"}
+"""Arrays that the old JSON form calls otherwise than the XML (recorded)."""
+
+
+def _json_of(element: Any) -> Any:
+    if len(element) == 0:
+        return element.text or (None if _local(element.tag).endswith("Result") else "")
+    found: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    for child in element:
+        counts[_local(child.tag)] = counts.get(_local(child.tag), 0) + 1
+    for child in element:
+        name, value = _local(child.tag), _json_of(child)
+        is_list = name in _LISTS and not (name == "QueueUrl" and _local(element.tag) != "ListQueuesResult")
+        if is_list or counts[name] > 1:
+            found.setdefault(_PLURAL.get(name, name), []).append(value)
+        else:
+            found[name] = value
+    return found
+
+
+def _local(tag: str) -> str:
+    return tag.rsplit("}", 1)[-1]
+
+
+def _plant(tree: Tree, path: list[str], value: str) -> None:
+    if len(path) > 16:
+        raise malformed("A parameter's name is nested too deeply")
+    for name in path[:-1]:
+        below = tree.setdefault(name, {})
+        if not isinstance(below, dict):
+            below = tree[name] = {"": below}
+        tree = below
+    last = tree.get(path[-1])
+    if isinstance(last, dict):
+        last[""] = value
+    else:
+        tree[path[-1]] = value
+
+
+def _numbered(value: Any, between: str | None) -> list[Any]:
+    """The elements of a list or map in the order of their numbers; gaps are passed over."""
+    if value == "":
+        return []
+    if not isinstance(value, dict):
+        raise malformed("A parameter that is a list was given as a single value")
+    if between is not None:
+        value = value.get(between, {})
+        if not isinstance(value, dict):
+            return []
+    try:
+        return [item for _, item in sorted((int(number), item) for number, item in value.items() if number)]
+    except (ValueError, TypeError):
+        raise malformed("The elements of a list are numbered from 1") from None
+
+
+def _whole(text: str) -> int:
+    if re.fullmatch(r"[+-]?[0-9]{1,19}", text) is None:
+        raise malformed(f"'{text[:40]}' can not be converted to an Integer")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise malformed(f"'{text[:40]}' can not be converted to a Double") from None
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise malformed(f"'{text[:40]}' can not be converted to a Boolean")
+    return text.lower() == "true"
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "string": str,
+    "character": str,
+    "integer": _whole,
+    "long": _whole,
+    "float": _real,
+    "double": _real,
+    "boolean": _truth,
+    "blob": blob,
+    "timestamp": time,
+}
+
+
+def _scalar_text(shape: Shape, value: Any) -> str:
+    kind = shape["type"]
+    if kind == "blob":
+        return blob_text(value)
+    if kind == "boolean":
+        return "true" if value else "false"
+    if kind == "timestamp":
+        return str(time_text(value, shape.get("timestampFormat", "iso8601")))
+    if kind in ("float", "double"):
+        return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}.get(str(value), str(value))
+    return str(value)
+
+
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#xD;"}
+_SPECIAL = re.compile(r'[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
+
+
+def _escape(text: str) -> str:
+    """``text`` inside XML. What XML 1.0 cannot hold becomes U+FFFD."""
+    return _SPECIAL.sub(lambda found: _ESCAPES.get(found[0], "\ufffd"), text)
+
+
+def _xml(status: int, text: str, request_id: str) -> HttpResponse:
+    headers = (("x-amzn-RequestId", request_id), ("Content-Type", "text/xml"))
+    return HttpResponse(status, headers, text.encode("utf-8", "replace"))

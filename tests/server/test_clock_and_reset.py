@@ -1,0 +1,114 @@
+"""Trunkline's own pages: clock, reset, health, inspection."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+
+def test_the_clock_is_shown_frozen_advanced_set_and_resumed(frozen: Any) -> None:
+    start = frozen.clock()
+    assert start["frozen"] is True
+    moved = frozen.clock("advance", seconds=3600)
+    assert moved["now"] == start["now"] + 3_600_000
+    assert moved["reached"] is True
+    later = frozen.clock("set", to=moved["now"] + 5)
+    assert later["now"] == moved["now"] + 5
+    status, answer = frozen.http("POST", "/_trunkline/clock/set", {"to": start["now"]})
+    assert status == 400
+    assert "never goes backward" in json.loads(answer)["message"]
+    assert frozen.clock("resume")["frozen"] is False
+    assert frozen.clock()["now"] >= later["now"]
+
+
+def test_wrong_words_to_the_clock_are_explained(shared: Any) -> None:
+    for path, body, text in (
+        ("/_trunkline/clock/advance", {"seconds": "soon"}, "seconds"),
+        ("/_trunkline/clock/advance", {"seconds": -1}, "never goes backward"),
+        ("/_trunkline/clock/set", {"to": "tomorrow"}, "ISO 8601"),
+        ("/_trunkline/reset", {"service": "s3"}, "no service"),
+        ("/_trunkline/reset", {"account": "me"}, "12 digits"),
+    ):
+        status, answer = shared.http("POST", path, body)
+        assert status == 400
+        assert text in json.loads(answer)["message"]
+    assert shared.http("GET", "/_trunkline/clock/advance")[0] == 405
+    assert shared.http("GET", "/_trunkline/nothing")[0] == 404
+
+
+def test_the_clock_survives_a_kill(durable: Any) -> None:
+    durable.clock("freeze")
+    then = durable.clock("advance", seconds=86_400)
+    durable.kill()
+    durable.start()
+    now = durable.clock()
+    assert now["frozen"] is True
+    assert now["now"] == then["now"]
+
+
+def test_an_advance_answers_long_polls_whose_delay_ends(frozen: Any) -> None:
+    sqs = frozen.client()
+    url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="late", DelaySeconds=10)
+    answers: list[Any] = []
+    poller = threading.Thread(
+        target=lambda: answers.append(frozen.client().receive_message(QueueUrl=url, WaitTimeSeconds=20))
+    )
+    poller.start()
+    while not answers:
+        frozen.clock("advance", seconds=10)
+    poller.join()
+    assert answers[0]["Messages"][0]["Body"] == "late"
+
+
+def test_a_reset_empties_one_account_or_everything(frozen: Any) -> None:
+    one, two = frozen.client(account="111111111111"), frozen.client(account="222222222222")
+    for sqs in (one, two):
+        for number in range(20):
+            sqs.create_queue(QueueName=f"q{number}")
+            sqs.send_message(QueueUrl=f"q{number}", MessageBody="x")
+    status, answer = frozen.http("POST", "/_trunkline/reset", {"account": "111111111111"})
+    assert (status, json.loads(answer)) == (200, {"reset": 20})
+    assert "QueueUrls" not in one.list_queues()
+    assert len(two.list_queues()["QueueUrls"]) == 20
+    one.create_queue(QueueName="q1")
+    assert "Messages" not in one.receive_message(QueueUrl="q1")
+    assert frozen.http("POST", "/_localstack/state/reset")[0] == 200
+    assert "QueueUrls" not in two.list_queues()
+
+
+def test_health_says_running_with_the_space_that_scripts_look_for(shared: Any) -> None:
+    for path in ("/_trunkline/health", "/_localstack/health", "/health"):
+        status, text = shared.http("GET", path)
+        assert status == 200
+        assert '"sqs": "running"' in text
+
+
+def test_messages_are_looked_at_without_being_received(frozen: Any) -> None:
+    sqs = frozen.client()
+    url = sqs.create_queue(QueueName="peeked")["QueueUrl"]
+    for number in range(3):
+        sqs.send_message(QueueUrl=url, MessageBody=f"m{number}", DelaySeconds=60 * (number == 2))
+    sqs.receive_message(QueueUrl=url)
+    accept = {"Accept": "application/json"}
+
+    def bodies(path: str) -> list[str]:
+        status, text = frozen.http("GET", path, None, accept)
+        assert status == 200, text
+        found = json.loads(text)["ReceiveMessageResponse"]["ReceiveMessageResult"] or {}
+        messages = found.get("Message", [])
+        return sorted(m["Body"] for m in (messages if isinstance(messages, list) else [messages]))
+
+    assert bodies(f"/_aws/sqs/messages?QueueUrl={url}") == ["m1"]
+    assert bodies("/_aws/sqs/messages/us-east-1/000000000000/peeked?ShowInvisible=true") == ["m0", "m1"]
+    every = f"/_aws/sqs/messages?QueueUrl={url}&ShowInvisible=true&ShowDelayed=true"
+    assert bodies(every) == ["m0", "m1", "m2"]
+    assert bodies(every) == ["m0", "m1", "m2"]
+    status, text = frozen.http("GET", f"/_aws/sqs/messages?QueueUrl={url}")
+    assert status == 200 and "<Body>m1</Body>" in text
+    assert "SQS/BACKDOOR/ACCESS" in text
+    assert frozen.http("GET", "/_aws/sqs/messages?QueueUrl=nowhere", None, accept)[0] == 400
+    # Looking counts no receive.
+    [message] = sqs.receive_message(QueueUrl=url, AttributeNames=["All"])["Messages"]
+    assert message["Attributes"]["ApproximateReceiveCount"] == "1"
