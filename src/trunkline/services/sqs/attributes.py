@@ -55,10 +55,22 @@ def _word(*words: str) -> Callable[[str], str]:
 
 def _policy(text: str) -> str:
     if text:
-        value = json.loads(text)
-        if not isinstance(value, dict) or "Statement" not in value:
+        value = json_map(text)
+        statements = value.get("Statement") if value is not None else None
+        if not isinstance(statements, list):
+            statements = [statements]
+        if not all(isinstance(each, dict) for each in statements):
             raise ValueError
     return text
+
+
+def json_map(text: str) -> dict[str, Any] | None:
+    """The JSON object that ``text`` is, or None if it is none (or nested beyond reason)."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _anything(text: str) -> str:

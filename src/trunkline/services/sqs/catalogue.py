@@ -15,6 +15,7 @@ import json
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from trunkline.kernel.arn import Arn, partition_of
@@ -131,6 +132,14 @@ class RemovePermission:
 
 
 @dataclass(slots=True)
+class Show:
+    """Answer: ``output``, which was read from this catalogue, when everything that it shows is durable."""
+
+    token: Token
+    output: dict[str, Any]
+
+
+@dataclass(slots=True)
 class Clear:
     """Delete every queue. Answer: int, how many."""
 
@@ -171,6 +180,8 @@ class QueueCatalogue:
                 self._restore(name, json.loads(value))
             elif key[:1] == _DELETED:
                 self._deleted[name] = int.from_bytes(value, "big")
+        # In the order of deletion, so that what has lapsed stands at the front.
+        self._deleted = dict(sorted(self._deleted.items(), key=lambda item: item[1]))
         self._handlers: dict[type, Callable[[Any, Millis, Step], Any]] = {
             Create: self._create,
             Remove: self._remove,
@@ -179,6 +190,7 @@ class QueueCatalogue:
             Untag: self._untag,
             AddPermission: self._add_permission,
             RemovePermission: self._remove_permission,
+            Show: lambda command, now, step: command.output,
             Clear: self._clear,
         }
 
@@ -210,13 +222,11 @@ class QueueCatalogue:
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         """Names that begin with ``prefix`` and sort behind ``after``, in order."""
-        start = bisect_right(self._names, after) if after else bisect_left(self._names, prefix)
-        found: list[str] = []
-        for name in self._names[start : start + limit] if not prefix else self._names[start:]:
-            if not name.startswith(prefix) or len(found) == limit:
-                break
-            found.append(name)
-        return found
+        start = bisect_left(self._names, prefix)
+        if after:
+            start = max(start, bisect_right(self._names, after))
+        page = self._names[start : start + limit]
+        return [name for name in page if name.startswith(prefix)]
 
     def sources_of(self, arn: str) -> list[str]:
         """Names of the queues whose dead letters go to ``arn``, in order."""
@@ -277,8 +287,11 @@ class QueueCatalogue:
             own = arn
 
             def allow_policy_of(target: str) -> str | None:
-                # A queue that is just being created may name itself.
-                return found.get("RedriveAllowPolicy", "") if target == own else self._allow_policy_of(target)
+                # A queue may name itself: as this very request makes it, and even if it is just being created.
+                if target == own and "RedriveAllowPolicy" in found:
+                    return found["RedriveAllowPolicy"]
+                allowed = self._allow_policy_of(target)
+                return "" if allowed is None and target == own else allowed
 
             check_redrive_policy(found["RedrivePolicy"], arn, allow_policy_of)
         if found.get("RedriveAllowPolicy"):
@@ -330,11 +343,19 @@ class QueueCatalogue:
         del self._by_partition[entry.partition]
         del self._names[bisect_left(self._names, entry.name)]
         step.writes.append((_ENTRY + entry.name.encode(), None))
+        self._forget(now, step)
         if self._delete_wait:
             self._deleted[entry.name] = now
             step.writes.append((_DELETED + entry.name.encode(), now.to_bytes(8, "big")))
         step.deliveries.append(Delivery(entry.partition, Close(no_such_queue()), optional=True))
         step.dead.append(entry.partition)
+
+    def _forget(self, now: Millis, step: Step) -> None:
+        """Names that are free again are of no interest any more."""
+        lapsed = takewhile(lambda item: item[1] + self._delete_wait <= now, self._deleted.items())
+        for name, _ in list(lapsed):
+            del self._deleted[name]
+            step.writes.append((_DELETED + name.encode(), None))
 
     def _clear(self, command: Clear, now: Millis, step: Step) -> int:
         entries = list(self._entries.values())
@@ -351,11 +372,11 @@ class QueueCatalogue:
         if given.get("FifoQueue", "true") != "true":
             raise bad_attribute("FifoQueue", "Modifying queue type is not supported.")
         given.pop("FifoQueue", None)
-        self._change(entry, table.merged(entry.full | entry.attributes, given), now, step)
+        self._change(entry, table.merged(entry.attributes, given), now, step)
 
-    def _change(self, entry: Entry, full: dict[str, str], now: Millis, step: Step) -> None:
+    def _change(self, entry: Entry, attributes: dict[str, str], now: Millis, step: Step) -> None:
         self._unlink(entry)
-        entry.attributes = {name: value for name, value in full.items() if name != "FifoQueue"}
+        entry.attributes = attributes
         entry.modified = now
         self._put(entry)
         self._save(entry, step)
@@ -376,22 +397,20 @@ class QueueCatalogue:
         entry = self._present(command.name)
         present = entry.attributes.get("Policy")
         policy = permissions.added(present, entry.arn, command.label, command.accounts, command.actions)
-        self._change(entry, {**entry.full, "Policy": policy}, now, step)
+        self._change(entry, table.merged(entry.attributes, {"Policy": policy}), now, step)
 
     def _remove_permission(self, command: RemovePermission, now: Millis, step: Step) -> None:
         entry = self._present(command.name)
         policy = permissions.removed(entry.attributes.get("Policy"), command.label)
-        self._change(entry, table.merged(entry.full, {"Policy": policy}), now, step)
+        self._change(entry, table.merged(entry.attributes, {"Policy": policy}), now, step)
 
 
 def _same_json(one: str, other: str) -> bool:
     """Policies are compared by what they say, not by their spaces."""
     if not one.startswith("{") or not other.startswith("{"):
         return False
-    try:
-        return bool(json.loads(one) == json.loads(other))
-    except ValueError:
-        return False
+    value = table.json_map(one)
+    return value is not None and value == table.json_map(other)
 
 
 _TAG = r"letters, digits, spaces and _.:/=+-@"

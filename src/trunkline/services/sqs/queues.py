@@ -18,6 +18,7 @@ from trunkline.services.sqs.catalogue import (
     Remove,
     RemovePermission,
     SetAttributes,
+    Show,
     Tag,
     Untag,
 )
@@ -90,6 +91,10 @@ class QueueOperations:
     def _change(self, entry: Entry, command: Any) -> None:
         self._tell(self._directory.of(entry).partition, command)
 
+    def _show(self, catalogue: QueueCatalogue, output: dict[str, Any], call: Call) -> None:
+        """Answer with what was read, but never before it is durable: a failed commit must not have been seen."""
+        self._tell(catalogue.partition, Show(_Made(call, lambda shown: shown), output))
+
     def get_queue_url(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueUrl.html"""
         name = params.get("QueueName")
@@ -101,7 +106,7 @@ class QueueOperations:
         catalogue = self._directory.place(owner, call.caller.region)
         if catalogue is None or catalogue.find(name) is None:
             raise no_such_queue()
-        call.answer({"QueueUrl": self._directory.url(catalogue, name, call)})
+        self._show(catalogue, {"QueueUrl": self._directory.url(catalogue, name, call)}, call)
 
     def list_queues(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListQueues.html"""
@@ -113,7 +118,7 @@ class QueueOperations:
             answer["QueueUrls"] = [self._directory.url(catalogue, name, call) for name in names[:limit]]
         if len(names) > limit and "MaxResults" in params:
             answer["NextToken"] = _token(names[limit - 1])
-        call.answer(answer)
+        self._show(catalogue, answer, call)
 
     def list_dead_letter_source_queues(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListDeadLetterSourceQueues.html"""
@@ -124,7 +129,7 @@ class QueueOperations:
         answer: dict[str, Any] = {"queueUrls": [self._directory.url(catalogue, name, call) for name in names[:limit]]}
         if len(names) > limit and "MaxResults" in params:
             answer["NextToken"] = _token(names[limit - 1])
-        call.answer(answer)
+        self._show(catalogue, answer, call)
 
     def get_queue_attributes(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html"""
@@ -147,7 +152,7 @@ class QueueOperations:
             self._tell(entry.partition, Count(_Counted(call, shown, None if everything else names)))
             return
         found = {name: shown[name] for name in names if name in shown}
-        call.answer({"Attributes": found} if found else {})
+        self._show(self._directory.of(entry), {"Attributes": found} if found else {}, call)
 
     def set_queue_attributes(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
@@ -167,7 +172,7 @@ class QueueOperations:
     def list_queue_tags(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListQueueTags.html"""
         entry = self._directory.find(params.get("QueueUrl"), call)
-        call.answer({"Tags": entry.tags} if entry.tags else {})
+        self._show(self._directory.of(entry), {"Tags": entry.tags} if entry.tags else {}, call)
 
     def add_permission(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_AddPermission.html"""
@@ -205,9 +210,13 @@ def _page(params: dict[str, Any]) -> tuple[int, str]:
     if not token:
         return most or PAGE, ""
     try:
-        return most or PAGE, urlsafe_b64decode(token.encode()).decode()
+        after = urlsafe_b64decode(token.encode()).decode()
     except ValueError:
-        raise invalid("Value for parameter NextToken is invalid.") from None
+        after = ""
+    # The decoder skips what is not base64: only what we would write ourselves is a token of ours.
+    if not after or _token(after) != token:
+        raise invalid("Value for parameter NextToken is invalid.")
+    return most or PAGE, after
 
 
 def _token(name: str) -> str:

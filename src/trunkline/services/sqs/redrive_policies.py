@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from typing import Any
 
 from trunkline.kernel.arn import Arn
+from trunkline.services.sqs.attributes import json_map
 from trunkline.services.sqs.errors import bad_attribute, invalid, invalid_value
 
 _UNSUPPORTED = "Amazon SQS can't create the redrive allow policy, as it’s in an unsupported format."  # noqa: RUF001
 _CANNOT = "Amazon SQS can't create the redrive allow policy. "
 _SOURCES = 10
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 def check_redrive_policy(text: str, arn: str, allow_policy_of: Callable[[str], str | None]) -> None:
     """``allow_policy_of(arn)``: the RedriveAllowPolicy of a queue that exists ("" if it has none), else None."""
-    try:
-        policy = json.loads(text)
-    except ValueError:
-        policy = None
-    if not isinstance(policy, dict):
+    policy = json_map(text)
+    if policy is None:
         raise bad_attribute("RedrivePolicy", "Redrive policy is not a valid JSON map.")
 
     def refuse(reason: str) -> Exception:
@@ -33,7 +32,7 @@ def check_redrive_policy(text: str, arn: str, allow_policy_of: Callable[[str], s
     if extra:
         raise refuse("Only following attributes are supported: [maxReceiveCount, deadLetterTargetArn].")
     count = policy["maxReceiveCount"]
-    if isinstance(count, bool) or not str(count).lstrip("-").isdigit() or not 1 <= int(count) <= 1000:
+    if isinstance(count, bool) or _COUNT.fullmatch(str(count)) is None or not 1 <= int(count) <= 1000:
         raise refuse(f"Invalid value for maxReceiveCount: {count}, valid values are from 1 to 1000 both inclusive.")
     target = str(policy["deadLetterTargetArn"])
     parsed, own = Arn.parse(target), Arn.parse(arn)
@@ -61,11 +60,8 @@ def check_redrive_allow_policy(text: str) -> None:
     def refuse(reason: str) -> Exception:
         return invalid(f"Value {text} for parameter RedriveAllowPolicy is invalid. Reason: {_CANNOT}{reason}")
 
-    try:
-        policy: Any = json.loads(text)
-    except ValueError:
-        policy = None
-    if not isinstance(policy, dict) or set(policy) - {"redrivePermission", "sourceQueueArns"}:
+    policy = json_map(text)
+    if policy is None or set(policy) - {"redrivePermission", "sourceQueueArns"}:
         raise bad_attribute("RedriveAllowPolicy", _UNSUPPORTED)
     permission, sources = policy.get("redrivePermission"), policy.get("sourceQueueArns")
     if permission not in ("allowAll", "denyAll", "byQueue"):

@@ -104,7 +104,7 @@ class SqsService:
                 place = arn_place(params.get(member, ""))
                 if place is not None:
                     return place[1], place[0]
-            url = call.path
+            url = call.endpoint + call.path
         found = urls.parse(url)
         if found is None:
             return caller.account, caller.region
@@ -117,7 +117,7 @@ class SqsService:
         if url is None:
             if call.path.strip("/") == "":
                 raise missing("QueueUrl")
-            url = call.path
+            url = call.endpoint + call.path
         place = urls.parse(url)
         if place is None:
             raise no_such_queue()

@@ -6,6 +6,9 @@ name                                             the caller's account and region
 [scheme://host]/queue/<name>                     ElasticMQ, GoAWS
 http://sqs.<region>.host/…                       standard: the region is in the host
 http://[<region>.]queue.host/…                   domain, and AWS's legacy hosts
+
+A label of a host is a region only if it looks like one: ``sqs.my-network`` is a
+container's name. ``queue.amazonaws.com`` without a region is us-east-1's.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_REGION = re.compile(r"^(?:sqs\.([a-z0-9-]+)\.|([a-z0-9-]+)\.queue\.)")
+_REGION = re.compile(r"(?:^|\.)(?:sqs(?:-fips)?\.{0}\.|{0}\.queue\.)".format(r"([a-z]{2,}(?:-[a-z]+)+-[0-9]+)"))
+_FIRST_REGION = re.compile(r"^(?:queue\.amazonaws\.com|queue\.localhost\.localstack\.cloud)(?::|$)")
+_LOCAL = "localhost.localstack.cloud"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,7 @@ def _parse(url: str) -> Place | None:
         host, _, path = url.split("://", 1)[1].partition("/")
     path = path.strip("/")
     parts = path.split("/")
-    region = None
-    found = _REGION.match(host.lower())
-    if found is not None:
-        region = found[1] or found[2]
+    region = _region_of(host.lower())
     if not parts[-1]:
         return None
     if parts[0] == "queue" and len(parts) == 4:
@@ -65,20 +67,27 @@ def _parse(url: str) -> Place | None:
     return None
 
 
+def _region_of(host: str) -> str | None:
+    found = _REGION.search(host)
+    if found is not None:
+        return found[1] or found[2]
+    return "us-east-1" if _FIRST_REGION.match(host) else None
+
+
 def write(strategy: str, endpoint: str, hostname: str, region: str, account: str, name: str) -> str:
     """A queue's URL. ``hostname`` (with or without a port), if set, stands for the caller's host."""
     scheme, _, host = endpoint.partition("://")
+    port = "" if ":" not in host or host.endswith("]") else ":" + host.rpartition(":")[2]
     if hostname:
-        port = host.rpartition(":")[2] if ":" in host and not host.endswith("]") else ""
-        host = hostname if ":" in hostname or not port else f"{hostname}:{port}"
+        host = hostname if ":" in hostname else hostname + port
     if strategy == "path":
         return f"{scheme}://{host}/queue/{region}/{account}/{name}"
     if strategy in ("standard", "domain"):
-        domain = (
-            host if hostname else "localhost.localstack.cloud" + (":" + host.rpartition(":")[2] if ":" in host else "")
-        )
-        prefix = (
-            f"sqs.{region}" if strategy == "standard" else ("queue" if region == "us-east-1" else f"{region}.queue")
-        )
+        domain = host if hostname else _LOCAL + port
+        if strategy == "standard":
+            prefix = f"sqs.{region}"
+        else:
+            # Only of LocalStack's own domain is it known, when the URL comes back, which region has no name.
+            prefix = "queue" if region == "us-east-1" and domain.startswith(_LOCAL) else f"{region}.queue"
         return f"{scheme}://{prefix}.{domain}/{account}/{name}"
     return f"{scheme}://{host}/{account}/{name}"

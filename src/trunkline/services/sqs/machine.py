@@ -1,0 +1,569 @@
+"""What the two queue machines share: receivers, rows from the store, retention, dead letters, purge, peeking.
+
+A queue machine is one of two: a standard queue (standard) or a FIFO queue
+(fifo). Which message may be handed out next, and what a receipt handle still
+allows, is each one's own; all that is here holds for both:
+
+Rule 1: nothing reads a clock, draws a random number or awaits.
+Rule 2: a method changes the machine and returns a Step; the runtime commits
+        ``step.writes`` and only then lets the answers out.
+Rule 3: memory holds *heads* (a message's times and counts), never bodies, and
+        only so many of them: a backlog costs disk. ``_cursor`` is the first
+        sequence that has not been looked at yet.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.step import Cancel, Close, Delivery, Loaded, Need, Row, Step, Wake
+from trunkline.kernel.time import NEVER, Millis
+from trunkline.services.sqs.commands import (
+    Accept,
+    ChangeVisibility,
+    Configure,
+    Count,
+    Counts,
+    Delete,
+    Glimpse,
+    Open,
+    Peek,
+    Peeked,
+    Purge,
+    QueueSettings,
+    Receive,
+    Received,
+    Send,
+    Taken,
+)
+from trunkline.services.sqs.receipts import Receipts
+from trunkline.services.sqs.rows import (
+    COUNTERS,
+    DELAYED,
+    FLAG_MOVED,
+    HISTOGRAM,
+    MESSAGE,
+    META,
+    SENT_INDEX,
+    STATE,
+    MessageRow,
+    StateRow,
+    u32,
+    u64,
+)
+from trunkline.services.sqs.tally import Tally
+from trunkline.services.sqs.waiting import Waiting
+
+PAGE = 256
+"""Rows in a page: read in about a millisecond."""
+MAXIMUM_IN_FLIGHT = 120_000
+"""AWS's quota for both kinds of queue (aws/sqs.md sections 6 and 8)."""
+_HEAD_BYTES = 320
+_HELPFUL = frozenset({"page", "delayed", "memory"})
+"""Rows under way that can bring a waiting receiver a message."""
+
+_COUNTERS = struct.Struct(">QQQQ")
+
+READY, IN_FLIGHT, MOVING, GONE, LATER = range(5)
+"""A head's states: visible; hidden by a receive; on its way to a dead-letter queue; deleted; delayed."""
+
+
+class Head:
+    """What memory knows of a message. ``until``: visible again, or no longer delayed, at this instant."""
+
+    __slots__ = ("before", "due", "first", "group", "moved", "queued", "receives", "sent", "seq", "state", "until")
+
+    def __init__(self, seq: int, sent: Millis, due: Millis, group: str, before: int, first: Millis, moved: bool):
+        self.seq = seq
+        self.sent = sent
+        self.due = due
+        self.group = group
+        self.before = before
+        self.first = first
+        self.moved = moved
+        self.receives = 0
+        self.until: Millis = 0
+        self.state = READY
+        self.queued = False
+
+
+class Stalled:
+    """A command that waits for the heads of some messages."""
+
+    __slots__ = ("absent", "command", "missing")
+
+    def __init__(self, command: Delete | ChangeVisibility, missing: set[int]) -> None:
+        self.command = command
+        self.missing = missing
+        self.absent: set[int] = set()
+
+
+class QueueMachine:
+    """``rows``: the head rows. ``resolve(arn)``: the partition of a queue that exists now, or None."""
+
+    def __init__(
+        self,
+        partition: int,
+        settings: QueueSettings,
+        rows: list[Row],
+        receipts: Receipts,
+        resolve: Callable[[str], int | None],
+        window: int = 10_000,
+    ) -> None:
+        self.partition = partition
+        self.settings = settings
+        self.wake_at: Millis = NEVER
+        self.durable_wake_at: Millis = NEVER
+        self._receipts = receipts
+        self._resolve = resolve
+        self._window = window
+        self._waiting = Waiting()
+        self._after_load: list[Receive] = []
+        self._generation = 0
+        self._purged_at: Millis = 0
+        self._oldest: Millis = NEVER
+        known = dict(rows)
+        if META in known:
+            self._generation = int.from_bytes(known[META][:4], "big")
+        self._start_generation()
+        counters = known.get(COUNTERS + u32(self._generation))
+        if counters is not None:
+            self._next_seq, self._live, self._oldest, self._purged_at = _COUNTERS.unpack(counters)
+            self._in_flight.restore(rows)
+            self._delayed.restore(rows)
+            self._cursor = 1
+            self._restored(rows)
+        self._set_durable_wake()
+        self._handlers: dict[type, Callable[[Any, Millis, Step], None]] = {
+            Send: self._send,
+            Receive: self._receive,
+            Delete: self._delete,
+            ChangeVisibility: self._change_visibility,
+            Loaded: self._loaded,
+            Wake: self._wake,
+            Cancel: self._cancel,
+            Count: self._count,
+            Peek: self._peek,
+            Purge: self._purge,
+            Accept: self._accept,
+            Configure: self._configure,
+            Open: self._open,
+            Close: self._close,
+        }
+
+    def _start_generation(self) -> None:
+        generation = u32(self._generation)
+        self._message = MESSAGE + generation
+        self._state = STATE + generation
+        self._index = DELAYED + generation
+        self._by_sent = SENT_INDEX + generation
+        self._next_seq = 1
+        self._live = 0
+        self._oldest = NEVER
+        self._heads: dict[int, Head] = {}
+        self._in_flight: Tally[Head] = Tally(0, self._generation)
+        self._delayed: Tally[Head] = Tally(1, self._generation)
+        self._cursor = 1
+        self._needs: dict[Need, tuple[str, Any]] = {}
+        self._deleted: set[int] = set()
+        self._stalled: list[Stalled] = []
+        self._moving = 0
+        self._started()
+
+    # -- what each kind of queue decides ------------------------------------------
+
+    def _started(self) -> None:
+        """A generation begins, empty."""
+
+    def _restored(self, rows: list[Row]) -> None:
+        """The machine was built of ``rows``, where messages may be."""
+
+    def _send(self, command: Send, now: Millis, step: Step) -> None:
+        raise NotImplementedError
+
+    def _accept(self, command: Accept, now: Millis, step: Step) -> None:
+        raise NotImplementedError
+
+    def _take(self, command: Receive, now: Millis, step: Step) -> list[Taken]:
+        """Hand out what may be handed out now."""
+        raise NotImplementedError
+
+    def _come_up(self, now: Millis) -> None:
+        """What has become visible by ``now``: ends of timeouts and of delays."""
+        raise NotImplementedError
+
+    def _show(self, head: Head) -> None:
+        """A message is visible (again)."""
+        raise NotImplementedError
+
+    def _discard(self, head: Head, step: Step) -> None:
+        """Delete a message that is in memory."""
+        raise NotImplementedError
+
+    def _delete_known(self, command: Delete, now: Millis, step: Step) -> None:
+        raise NotImplementedError
+
+    def _change_known(self, command: ChangeVisibility, now: Millis, step: Step) -> None:
+        raise NotImplementedError
+
+    def _stall(self, command: Delete | ChangeVisibility, now: Millis, step: Step) -> bool:
+        """Does the command touch messages that may live but are not in memory? Then it waits for their rows."""
+        raise NotImplementedError
+
+    def _refill(self, now: Millis, step: Step) -> None:
+        """Ask for the next page when memory runs low of messages to hand out."""
+        raise NotImplementedError
+
+    def _load_page(self, command: Loaded, end: int, now: Millis, step: Step) -> None:
+        raise NotImplementedError
+
+    def _load_more(self, kind: str, about: Any, command: Loaded, now: Millis, step: Step) -> None:
+        """Rows that this kind of queue asked for, beyond pages of messages."""
+        raise NotImplementedError
+
+    def _wakes(self) -> Millis:
+        """Beside deadlines and what is held: when a waiting receiver may be served."""
+        return NEVER
+
+    @property
+    def companions(self) -> tuple[int, ...]:
+        """The dead-letter queue, where messages may go in the next step."""
+        settings = self.settings
+        if settings.max_receive_count:
+            partition = self._resolve(settings.dead_letter_arn)
+            if partition is not None and partition != self.partition:
+                return (partition,)
+        return ()
+
+    @property
+    def weight(self) -> int:
+        return 2_000 + _HEAD_BYTES * len(self._heads)
+
+    @property
+    def idle(self) -> bool:
+        return not (self._waiting or self._after_load or self._needs or self._stalled)
+
+    def handle(self, command: Any, now: Millis) -> Step:
+        step = Step()
+        self._handlers[type(command)](command, now, step)
+        return step
+
+    def _receive(self, command: Receive, now: Millis, step: Step) -> None:
+        self._come_up(now)
+        # Nobody overtakes those who wait already.
+        if self._waiting and self._wait_of(command):
+            self._park(command, now)
+        else:
+            self._serve(command, now, step)
+        self._finish(now, step)
+
+    def _wait_of(self, command: Receive) -> Millis:
+        return self.settings.receive_wait if command.wait is None else command.wait
+
+    def _park(self, command: Receive, now: Millis) -> None:
+        self._waiting.park(command, now + self._wait_of(command))
+
+    def _serve(self, command: Receive, now: Millis, step: Step) -> None:
+        """Answer with what there is; else wait for a page, for a message, or answer with nothing."""
+        moving = self._moving
+        taken = self._take(command, now, step)
+        if taken:
+            step.answers.append((command.token, Received(taken, [each.key for each in taken])))
+        elif self._moving > moving or self._page_would_help(now, step):
+            self._after_load.append(command)
+        elif self._wait_of(command):
+            self._park(command, now)
+        elif self._in_flight.resident >= MAXIMUM_IN_FLIGHT:
+            error = ServiceError("OverLimit", f"Too many messages in flight: the limit is {MAXIMUM_IN_FLIGHT}.")
+            step.answers.append((command.token, error))
+        else:
+            step.answers.append((command.token, Received([])))
+
+    def _give_up(self, head: Head, step: Step) -> bool:
+        """Start moving a message to the dead-letter queue. False if there is none (any more)."""
+        if self._resolve(self.settings.dead_letter_arn) is None:
+            return False
+        head.state = MOVING
+        self._moving += 1
+        key = self._message + u64(head.seq)
+        self._ask(step, Need(key, key + b"\0", 1), "move", head)
+        return True
+
+    def _move(self, head: Head, rows: list[Row], step: Step) -> None:
+        self._moving -= 1
+        if head.state != MOVING:
+            return
+        target = self._resolve(self.settings.dead_letter_arn)
+        if not rows or target is None:
+            head.state = READY
+            self._show(head)
+            return
+        row = MessageRow.decode(rows[0][1]).moved(
+            receives_before=head.before + head.receives,
+            first_received=head.first,
+            source_arn=self.settings.arn,
+        )
+        self._discard(head, step)
+        step.deliveries.append(Delivery(target, Accept([row.encode()])))
+
+    def _delete(self, command: Delete, now: Millis, step: Step) -> None:
+        self._come_up(now)
+        if not self._stall(command, now, step):
+            self._delete_known(command, now, step)
+        self._finish(now, step)
+
+    def _change_visibility(self, command: ChangeVisibility, now: Millis, step: Step) -> None:
+        self._come_up(now)
+        if not self._stall(command, now, step):
+            self._change_known(command, now, step)
+        self._finish(now, step)
+
+    def _unstall(self, seq: int, now: Millis, step: Step) -> None:
+        for stalled in list(self._stalled):
+            stalled.missing.discard(seq)
+            if not stalled.missing:
+                self._stalled.remove(stalled)
+                if isinstance(stalled.command, Delete):
+                    self._delete_known(stalled.command, now, step)
+                else:
+                    self._change_known(stalled.command, now, step)
+
+    def _ask(self, step: Step, need: Need, kind: str, about: Any = None) -> None:
+        self._needs[need] = (kind, about)
+        step.needs.append(need)
+
+    def _asked(self, kind: str) -> bool:
+        return any(each == kind for each, _ in self._needs.values())
+
+    def _page_would_help(self, now: Millis, step: Step) -> bool:
+        """Are there messages that could be visible but are not in memory? Then a page of them is on its way."""
+        self._refill(now, step)
+        return any(kind in _HELPFUL for kind, _ in self._needs.values())
+
+    def _loaded(self, command: Loaded, now: Millis, step: Step) -> None:
+        kind, about = self._needs.pop(command.need, ("", None))
+        self._come_up(now)
+        if kind == "page":
+            self._load_page(command, about, now, step)
+        elif kind == "move":
+            self._move(about, command.rows, step)
+        elif kind == "expire":
+            self._expire(command, now, step)
+        elif kind == "expire moved":
+            self._expire_moved(command, now, step)
+        elif kind == "peek":
+            self._peeked(about, command, now, step)
+        elif kind:
+            self._load_more(kind, about, command, now, step)
+        if not self._needs:
+            self._deleted.clear()
+        receivers, self._after_load = self._after_load, []
+        for receiver in receivers:
+            self._serve(receiver, now, step)
+        self._finish(now, step)
+
+    def _wake(self, command: Wake, now: Millis, step: Step) -> None:
+        self._come_up(now)
+        if self.durable_wake_at <= now and not self._asked("expire") and not self._asked("expire moved"):
+            # Should the server die half-way, the alarm is still there to go on.
+            self.durable_wake_at = now + 60_000
+            self._ask_expired(step)
+        self._finish(now, step)
+
+    def _is_expired(self, sent: Millis, now: Millis) -> bool:
+        return sent + self.settings.retention <= now
+
+    def _set_durable_wake(self) -> None:
+        oldest = self._oldest
+        self.durable_wake_at = NEVER if not self._live or oldest >= NEVER else oldest + self.settings.retention
+
+    def _ask_expired(self, step: Step) -> None:
+        end = self._message + u64(self._next_seq)
+        need = Need(self._message, end, PAGE, beside=(self._message, self._state))
+        self._ask(step, need, "expire")
+
+    def _expire(self, command: Loaded, now: Millis, step: Step) -> None:
+        """Delete what is past its retention, lowest sequence first: sent times rise with it, but for moved ones."""
+        states = {sequence_of(key): StateRow.decode(value) for key, value in command.beside}
+        oldest = NEVER
+        for key, value in command.rows:
+            seq = sequence_of(key)
+            row = MessageRow.decode(value)
+            if row.flags & FLAG_MOVED or seq in self._deleted:
+                continue
+            if not self._is_expired(row.sent, now):
+                oldest = row.sent
+                break
+            self._discard_row(seq, row, states.get(seq), now, step)
+        else:
+            if not command.done:
+                self._ask_expired(step)
+                return
+        self._oldest = oldest
+        self._ask(step, Need(self._by_sent, self._by_sent + b"\xff" * 17, PAGE), "expire moved")
+
+    def _expire_moved(self, command: Loaded, now: Millis, step: Step) -> None:
+        for key, _ in command.rows:
+            sent, seq = place_of(key)
+            if not self._is_expired(sent, now):
+                self._oldest = min(self._oldest, sent)
+                break
+            head = self._heads.get(seq)
+            if head is None:
+                head = Head(seq, sent, 0, "", 0, 0, True)
+                head.receives = 1
+            if seq not in self._deleted:
+                self._discard(head, step)
+        else:
+            if not command.done:
+                self._ask(step, Need(self._by_sent, self._by_sent + b"\xff" * 17, PAGE), "expire moved")
+                return
+        self._set_durable_wake()
+
+    def _discard_row(self, seq: int, row: MessageRow, state: StateRow | None, now: Millis, step: Step) -> None:
+        head = self._heads.get(seq)
+        if head is None:
+            head = Head(seq, row.sent, row.due, row.group, 0, 0, False)
+            head.state = GONE
+            if state is not None:
+                head.receives = state.receives
+                if state.visible_at > now:
+                    self._in_flight.uncount(state.visible_at)
+            elif row.due > now:
+                self._delayed.uncount(row.due)
+        self._discard(head, step)
+
+    def _cancel(self, command: Cancel, now: Millis, step: Step) -> None:
+        self._waiting.cancel(command.token)
+        self._after_load = [each for each in self._after_load if each.token is not command.token]
+        self._finish(now, step)
+
+    def _count(self, command: Count, now: Millis, step: Step) -> None:
+        self._come_up(now)
+        in_flight, delayed = self._in_flight.total(now), self._delayed.total(now)
+        visible = max(0, self._live - in_flight - delayed)
+        step.answers.append((command.token, Counts(visible, in_flight, delayed)))
+        self._finish(now, step)
+
+    def _peek(self, command: Peek, now: Millis, step: Step) -> None:
+        start, end = self._message + u64(command.after + 1), self._message + u64(self._next_seq)
+        need = Need(start, end, max(1, min(command.limit, PAGE)), beside=(self._message, self._state))
+        self._ask(step, need, "peek", command)
+
+    def _peeked(self, command: Peek, loaded: Loaded, now: Millis, step: Step) -> None:
+        states = {sequence_of(key): StateRow.decode(value) for key, value in loaded.beside}
+        seen: list[Glimpse] = []
+        last = 0
+        for key, value in loaded.rows:
+            last = sequence_of(key)
+            row = MessageRow.decode(value)
+            if last in self._deleted or self._is_expired(row.sent, now):
+                continue
+            head = self._heads.get(last)
+            state = states.get(last)
+            receives = head.receives if head is not None else (state.receives if state else 0)
+            until = head.until if head is not None else (state.visible_at if state else row.due)
+            first = head.first if head is not None else (state.first_received if state else 0)
+            name = "visible" if until <= now else ("in flight" if receives else "delayed")
+            seen.append(Glimpse(key, name, until if until > now else 0, row.receives_before + receives, first, last))
+        bodies = [each.key for each in seen]
+        step.answers.append((command.token, Peeked(seen, 0 if loaded.done else last, bodies)))
+
+    def _purge(self, command: Purge, now: Millis, step: Step) -> None:
+        if command.wait and self._purged_at and now < self._purged_at + command.wait:
+            text = f"Only one PurgeQueue operation on {self.settings.name} is allowed every 60 seconds."
+            step.answers.append((command.token, ServiceError("PurgeQueueInProgress", text)))
+            return
+        stalled, receivers = self._stalled, self._after_load
+        peeking = [about for kind, about in self._needs.values() if kind == "peek"]
+        old = u32(self._generation)
+        for prefix in (COUNTERS, HISTOGRAM, MESSAGE, STATE, DELAYED, SENT_INDEX):
+            step.sweeps.append((prefix + old, prefix + u32(self._generation + 1)))
+        self._generation += 1
+        self._start_generation()
+        self._after_load = []
+        self._purged_at = now
+        step.writes.append((META, u32(self._generation)))
+        step.answers.append((command.token, None))
+        for each in stalled:
+            if isinstance(each.command, Delete):
+                self._delete_known(each.command, now, step)
+            else:
+                self._change_known(each.command, now, step)
+        for peek in peeking:
+            step.answers.append((peek.token, Peeked([], 0)))
+        for receiver in receivers:
+            self._serve(receiver, now, step)
+        self._set_durable_wake()
+        self._finish(now, step)
+
+    def _configure(self, command: Configure, now: Millis, step: Step) -> None:
+        self.settings = command.settings
+        self._set_durable_wake()
+        self._finish(now, step)
+
+    def _open(self, command: Open, now: Millis, step: Step) -> None:
+        self.settings = command.settings
+        step.writes.append((META, u32(self._generation)))
+
+    def _close(self, command: Close, now: Millis, step: Step) -> None:
+        for waiter in self._waiting.clear():
+            step.answers.append((waiter.command.token, command.error))
+        for receiver in self._after_load:
+            step.answers.append((receiver.token, command.error))
+        for stalled in self._stalled:
+            step.answers.append((stalled.command.token, command.error))
+        for kind, about in self._needs.values():
+            if kind == "peek":
+                step.answers.append((about.token, command.error))
+        self._after_load = []
+        self._stalled = []
+        self._needs = {}
+        step.closed = True
+
+    def _finish(self, now: Millis, step: Step) -> None:
+        """Serve who waits, say what changed in the counts, and when to wake."""
+        if self._waiting:
+            self._serve_waiting(now, step)
+        else:
+            self.wake_at = NEVER
+        if step.writes:
+            step.writes += self._in_flight.writes()
+            step.writes += self._delayed.writes()
+            counters = _COUNTERS.pack(self._next_seq, self._live, min(self._oldest, NEVER), self._purged_at)
+            step.writes.append((COUNTERS + u32(self._generation), counters))
+            if not self._live:
+                self._oldest = NEVER
+                self.durable_wake_at = NEVER
+
+    def _serve_waiting(self, now: Millis, step: Step) -> None:
+        while self._waiting:
+            waiter = self._waiting.first()
+            moving = self._moving
+            taken = self._take(waiter.command, now, step)
+            if not taken:
+                if self._moving > moving:
+                    continue
+                break
+            self._waiting.cancel(waiter.command.token)
+            step.answers.append((waiter.command.token, Received(taken, [each.key for each in taken])))
+        for waiter in self._waiting.overdue(now):
+            step.answers.append((waiter.command.token, Received([])))
+        if not self._waiting:
+            self.wake_at = NEVER
+            return
+        self._refill(now, step)
+        self.wake_at = min(self._waiting.earliest(), self._in_flight.next(), self._delayed.next(), self._wakes())
+
+
+def sequence_of(key: bytes) -> int:
+    """The sequence at the end of a row key."""
+    return int.from_bytes(key[-8:], "big")
+
+
+def place_of(key: bytes) -> tuple[int, int]:
+    """The time and the sequence at the end of an index key."""
+    return int.from_bytes(key[-16:-8], "big"), int.from_bytes(key[-8:], "big")
