@@ -331,6 +331,30 @@ def test_permissions_become_the_policy_that_aws_writes(sqs: Any, queue: str) -> 
     assert "Attributes" not in sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["Policy"])
 
 
+def test_a_move_task_returns_dead_letters_to_their_source(frozen: Any) -> None:
+    sqs = frozen.client()
+    dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    url = sqs.create_queue(
+        QueueName="source",
+        Attributes={"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 1})},
+    )["QueueUrl"]
+    for number in range(5):
+        sqs.send_message(QueueUrl=url, MessageBody=str(number))
+    assert len(receive(sqs, url, MaxNumberOfMessages=10)) == 5
+    frozen.clock("advance", seconds=31)
+    assert receive(sqs, url, MaxNumberOfMessages=10) == []
+    counts = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["All"])["Attributes"]
+    assert counts["ApproximateNumberOfMessages"] == "5"
+    task = sqs.start_message_move_task(SourceArn=arn)
+    assert task["TaskHandle"]
+    frozen.clock("advance", seconds=10)
+    [result] = sqs.list_message_move_tasks(SourceArn=arn)["Results"]
+    assert result["Status"] == "COMPLETED"
+    assert result["ApproximateNumberOfMessagesMoved"] == 5
+    assert sorted(m["Body"] for m in receive(sqs, url, MaxNumberOfMessages=10)) == ["0", "1", "2", "3", "4"]
+
+
 def test_sixty_four_workers_share_a_queue_without_a_message_lost_or_taken_twice(shared: Any) -> None:
     sqs = shared.client()
     url = sqs.create_queue(QueueName="shared-work", Attributes={"VisibilityTimeout": "600"})["QueueUrl"]

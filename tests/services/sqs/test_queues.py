@@ -283,7 +283,7 @@ def test_pages_together_are_the_whole_list(client: Client) -> None:
         page = client.call("ListQueues", QueueNamePrefix="q", MaxResults=3, NextToken=page["NextToken"])
         pages.append(page["QueueUrls"])
     assert [len(each) for each in pages] == [3, 3, 1]
-    assert sum(pages, []) == [URL + name for name in names]
+    assert [url for urls in pages for url in urls] == [URL + name for name in names]
 
 
 def test_a_page_is_only_followed_by_another_if_its_size_was_asked_for(client: Client) -> None:

@@ -15,7 +15,9 @@ Rule 3: memory holds *heads* (a message's times and counts), never bodies, and
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from trunkline.kernel.errors import ServiceError
@@ -23,12 +25,15 @@ from trunkline.kernel.step import Cancel, Close, Delivery, Loaded, Need, Row, St
 from trunkline.kernel.time import NEVER, Millis
 from trunkline.services.sqs.commands import (
     Accept,
+    CancelMove,
     ChangeVisibility,
     Configure,
     Count,
     Counts,
     Delete,
     Glimpse,
+    ListMoves,
+    MoveTask,
     Open,
     Peek,
     Peeked,
@@ -37,8 +42,10 @@ from trunkline.services.sqs.commands import (
     Receive,
     Received,
     Send,
+    StartMove,
     Taken,
 )
+from trunkline.services.sqs.move_tasks import LONGEST, Batch, MoveTasks, Progress, batch_size
 from trunkline.services.sqs.receipts import Receipts
 from trunkline.services.sqs.rows import (
     COUNTERS,
@@ -101,7 +108,7 @@ class Stalled:
         self.absent: set[int] = set()
 
 
-class QueueMachine:
+class QueueMachine(ABC):
     """``rows``: the head rows. ``resolve(arn)``: the partition of a queue that exists now, or None."""
 
     def __init__(
@@ -125,9 +132,12 @@ class QueueMachine:
         self._generation = 0
         self._purged_at: Millis = 0
         self._oldest: Millis = NEVER
+        self._expire_at: Millis = NEVER
+        self._expire_again: Millis = 0
         known = dict(rows)
         if META in known:
             self._generation = int.from_bytes(known[META][:4], "big")
+        self._moves = MoveTasks.restored(rows)
         self._start_generation()
         counters = known.get(COUNTERS + u32(self._generation))
         if counters is not None:
@@ -150,8 +160,11 @@ class QueueMachine:
             Purge: self._purge,
             Accept: self._accept,
             Configure: self._configure,
-            Open: self._open,
+            Open: self._open_up,
             Close: self._close,
+            StartMove: self._start_move,
+            CancelMove: self._cancel_move,
+            ListMoves: self._list_moves,
         }
 
     def _start_generation(self) -> None:
@@ -175,68 +188,84 @@ class QueueMachine:
 
     # -- what each kind of queue decides ------------------------------------------
 
+    @abstractmethod
     def _started(self) -> None:
         """A generation begins, empty."""
 
+    @abstractmethod
     def _restored(self, rows: list[Row]) -> None:
         """The machine was built of ``rows``, where messages may be."""
 
-    def _send(self, command: Send, now: Millis, step: Step) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _send(self, command: Send, now: Millis, step: Step) -> None: ...
 
-    def _accept(self, command: Accept, now: Millis, step: Step) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _accept(self, command: Accept, now: Millis, step: Step) -> None: ...
 
+    @abstractmethod
     def _take(self, command: Receive, now: Millis, step: Step) -> list[Taken]:
         """Hand out what may be handed out now."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def _come_up(self, now: Millis) -> None:
         """What has become visible by ``now``: ends of timeouts and of delays."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def _show(self, head: Head) -> None:
         """A message is visible (again)."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def _discard(self, head: Head, step: Step) -> None:
         """Delete a message that is in memory."""
-        raise NotImplementedError
+        ...
 
-    def _delete_known(self, command: Delete, now: Millis, step: Step) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _delete_known(self, command: Delete, now: Millis, step: Step) -> None: ...
 
-    def _change_known(self, command: ChangeVisibility, now: Millis, step: Step) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _change_known(self, command: ChangeVisibility, now: Millis, step: Step) -> None: ...
 
+    @abstractmethod
     def _stall(self, command: Delete | ChangeVisibility, now: Millis, step: Step) -> bool:
         """Does the command touch messages that may live but are not in memory? Then it waits for their rows."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def _refill(self, now: Millis, step: Step) -> None:
         """Ask for the next page when memory runs low of messages to hand out."""
-        raise NotImplementedError
+        ...
 
-    def _load_page(self, command: Loaded, end: int, now: Millis, step: Step) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _load_page(self, command: Loaded, end: int, now: Millis, step: Step) -> None: ...
 
+    @abstractmethod
     def _load_more(self, kind: str, about: Any, command: Loaded, now: Millis, step: Step) -> None:
         """Rows that this kind of queue asked for, beyond pages of messages."""
-        raise NotImplementedError
+        ...
 
     def _wakes(self) -> Millis:
         """Beside deadlines and what is held: when a waiting receiver may be served."""
         return NEVER
 
+    def _public(self, seq: int) -> int:
+        """A sequence as clients see it; 0 where they see none."""
+        return 0
+
     @property
     def companions(self) -> tuple[int, ...]:
-        """The dead-letter queue, where messages may go in the next step."""
+        """Where messages may go in the next step: the dead-letter queue, a move task's destinations."""
         settings = self.settings
+        found: tuple[int, ...] = ()
         if settings.max_receive_count:
             partition = self._resolve(settings.dead_letter_arn)
             if partition is not None and partition != self.partition:
-                return (partition,)
-        return ()
+                found = (partition,)
+        if self._moves.batch is not None:
+            found += tuple(each for each in self._moves.destinations if each != self.partition)
+        return found
 
     @property
     def weight(self) -> int:
@@ -354,6 +383,8 @@ class QueueMachine:
             self._expire(command, now, step)
         elif kind == "expire moved":
             self._expire_moved(command, now, step)
+        elif kind == "task":
+            self._plan_moves(command, about, now, step)
         elif kind == "peek":
             self._peeked(about, command, now, step)
         elif kind:
@@ -367,18 +398,24 @@ class QueueMachine:
 
     def _wake(self, command: Wake, now: Millis, step: Step) -> None:
         self._come_up(now)
-        if self.durable_wake_at <= now and not self._asked("expire") and not self._asked("expire moved"):
+        if self._expire_at <= now:
+            if not self._asked("expire") and not self._asked("expire moved"):
+                self._ask_expired(step)
             # Should the server die half-way, the alarm is still there to go on.
-            self.durable_wake_at = now + 60_000
-            self._ask_expired(step)
+            self._expire_again = now + 60_000
+        if self._moves.next_at <= now:
+            self._move_on(now, step)
+        self._set_durable_wake()
         self._finish(now, step)
 
     def _is_expired(self, sent: Millis, now: Millis) -> bool:
         return sent + self.settings.retention <= now
 
     def _set_durable_wake(self) -> None:
-        oldest = self._oldest
-        self.durable_wake_at = NEVER if not self._live or oldest >= NEVER else oldest + self.settings.retention
+        """At the end of the oldest message's retention, or when a move task goes on."""
+        expiry = NEVER if not self._live or self._oldest >= NEVER else self._oldest + self.settings.retention
+        self._expire_at = max(expiry, self._expire_again)
+        self.durable_wake_at = min(self._expire_at, self._moves.next_at)
 
     def _ask_expired(self, step: Step) -> None:
         end = self._message + u64(self._next_seq)
@@ -421,6 +458,7 @@ class QueueMachine:
             if not command.done:
                 self._ask(step, Need(self._by_sent, self._by_sent + b"\xff" * 17, PAGE), "expire moved")
                 return
+        self._expire_again = 0
         self._set_durable_wake()
 
     def _discard_row(self, seq: int, row: MessageRow, state: StateRow | None, now: Millis, step: Step) -> None:
@@ -468,7 +506,11 @@ class QueueMachine:
             until = head.until if head is not None else (state.visible_at if state else row.due)
             first = head.first if head is not None else (state.first_received if state else 0)
             name = "visible" if until <= now else ("in flight" if receives else "delayed")
-            seen.append(Glimpse(key, name, until if until > now else 0, row.receives_before + receives, first, last))
+            seen.append(
+                Glimpse(
+                    key, name, until if until > now else 0, row.receives_before + receives, first, self._public(last)
+                )
+            )
         bodies = [each.key for each in seen]
         step.answers.append((command.token, Peeked(seen, 0 if loaded.done else last, bodies)))
 
@@ -482,6 +524,8 @@ class QueueMachine:
         old = u32(self._generation)
         for prefix in (COUNTERS, HISTOGRAM, MESSAGE, STATE, DELAYED, SENT_INDEX):
             step.sweeps.append((prefix + old, prefix + u32(self._generation + 1)))
+        if self._moves.running is not None:
+            self._moves.end("COMPLETED", step)
         self._generation += 1
         self._start_generation()
         self._after_load = []
@@ -500,12 +544,114 @@ class QueueMachine:
         self._set_durable_wake()
         self._finish(now, step)
 
+    # -- message move tasks ------------------------------------------------------------
+
+    def _start_move(self, command: StartMove, now: Millis, step: Step) -> None:
+        if self._moves.running is not None:
+            text = (
+                "There is already a task running. Only one active task is allowed for a source queue arn at a given "
+                "time."
+            )
+            step.answers.append((command.token, ServiceError("InvalidParameterValue", text)))
+            return
+        self._come_up(now)
+        to_move = max(0, self._live - self._in_flight.total(now))
+        task = MoveTask(command.id, now, "RUNNING", command.destination, command.rate, 0, to_move)
+        self._moves.start(Progress(task, 0, self._next_seq, self._generation), now, step)
+        self._set_durable_wake()
+        step.answers.append((command.token, task))
+        self._finish(now, step)
+
+    def _cancel_move(self, command: CancelMove, now: Millis, step: Step) -> None:
+        running = self._moves.running
+        if running is None or running.task.id != command.id or running.task.status != "RUNNING":
+            step.answers.append((command.token, ServiceError("ResourceNotFoundException", "Task does not exist.")))
+            return
+        running.task.status = "CANCELLING"
+        self._moves.save(running, step)
+        self._moves.next_at = now
+        self._set_durable_wake()
+        step.answers.append((command.token, running.task.moved))
+        self._finish(now, step)
+
+    def _list_moves(self, command: ListMoves, now: Millis, step: Step) -> None:
+        step.answers.append((command.token, [replace(task) for task in self._moves.newest(command.limit)]))
+
+    def _move_on(self, now: Millis, step: Step) -> None:
+        """The running task's turn: end it, move the batch at hand, or read the next one."""
+        moves, progress = self._moves, self._moves.running
+        if progress is None:
+            moves.next_at = NEVER
+        elif progress.task.status == "CANCELLING":
+            moves.end("CANCELLED", step)
+        elif now >= progress.task.started + LONGEST:
+            moves.end("FAILED", step, "The task ran for 36 hours, the longest that a task may.")
+        elif moves.batch is not None:
+            self._move_batch(moves.batch, progress, now, step)
+        elif not self._asked("task"):
+            start, end = self._message + u64(progress.cursor + 1), self._message + u64(progress.tail)
+            size = batch_size(progress.task.rate)
+            self._ask(step, Need(start, end, size, beside=(self._message, self._state)), "task", progress)
+            moves.next_at = now + 60_000
+
+    def _plan_moves(self, command: Loaded, progress: Progress, now: Millis, step: Step) -> None:
+        """Rows have come: find where each goes. What is in flight, deleted or expired stays."""
+        if self._moves.running is not progress:
+            return
+        states = {sequence_of(key): StateRow.decode(value) for key, value in command.beside}
+        batch = Batch([], progress.cursor, command.done)
+        for key, value in command.rows:
+            batch.cursor = seq = sequence_of(key)
+            row = MessageRow.decode(value)
+            state = states.get(seq)
+            if seq in self._deleted or self._is_expired(row.sent, now) or (state and state.visible_at > now):
+                continue
+            destination = progress.task.destination or row.source_arn
+            partition = self._resolve(destination) if destination else None
+            if partition is None:
+                reason = "AWS.SimpleQueueService.NonExistentQueue" if destination else "CouldNotDetermineMessageSource"
+                self._moves.end("FAILED", step, reason)
+                self._set_durable_wake()
+                return
+            batch.moves.append((seq, row, partition))
+        self._moves.batch = batch
+        self._moves.next_at = now
+        self._set_durable_wake()
+
+    def _move_batch(self, batch: Batch, progress: Progress, now: Millis, step: Step) -> None:
+        self._moves.batch = None
+        by_partition: dict[int, list[bytes]] = {}
+        moved = 0
+        for seq, row, partition in batch.moves:
+            head = self._heads.get(seq)
+            if head is None:
+                if seq < self._cursor and not row.due:
+                    continue  # deleted since it was read
+                head = Head(seq, row.sent, row.due, row.group, 0, 0, bool(row.flags & FLAG_MOVED))
+                head.state = GONE
+                head.receives = 1  # perhaps: deleting a state row that is not there does no harm
+            elif head.state in (IN_FLIGHT, MOVING):
+                continue
+            self._discard(head, step)
+            fresh = row.moved(receives_before=0, first_received=0, source_arn="")
+            by_partition.setdefault(partition, []).append(fresh.encode())
+            moved += 1
+        for partition, rows in by_partition.items():
+            step.deliveries.append(Delivery(partition, Accept(rows, keep_sent=False)))
+        progress.cursor = batch.cursor
+        progress.task.moved += moved
+        if batch.done:
+            self._moves.end("COMPLETED", step)
+        else:
+            self._moves.pause(moved, progress.task.rate, now)
+            self._moves.save(progress, step)
+
     def _configure(self, command: Configure, now: Millis, step: Step) -> None:
         self.settings = command.settings
         self._set_durable_wake()
         self._finish(now, step)
 
-    def _open(self, command: Open, now: Millis, step: Step) -> None:
+    def _open_up(self, command: Open, now: Millis, step: Step) -> None:
         self.settings = command.settings
         step.writes.append((META, u32(self._generation)))
 
@@ -537,7 +683,8 @@ class QueueMachine:
             step.writes.append((COUNTERS + u32(self._generation), counters))
             if not self._live:
                 self._oldest = NEVER
-                self.durable_wake_at = NEVER
+                self._expire_at = NEVER
+                self.durable_wake_at = self._moves.next_at
 
     def _serve_waiting(self, now: Millis, step: Step) -> None:
         while self._waiting:

@@ -23,12 +23,6 @@ class Moving:
         self._ids = ids
 
     def operations(self) -> dict[str, Operation]:
-        return dict.fromkeys(("StartMessageMoveTask", "CancelMessageMoveTask", "ListMessageMoveTasks"), self.not_built)
-
-    def not_built(self, params: dict[str, Any], call: Call) -> None:
-        raise ServiceError("UnsupportedOperation", "Message move tasks are not built yet.")
-
-    def later(self) -> dict[str, Operation]:
         return {
             "StartMessageMoveTask": self.start_message_move_task,
             "CancelMessageMoveTask": self.cancel_message_move_task,

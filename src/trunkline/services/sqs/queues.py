@@ -74,8 +74,6 @@ class QueueOperations:
             raise missing("QueueName")
         attributes = params.get("Attributes", {})
         _check_name(name, attributes)
-        if name.endswith(".fifo"):
-            raise ServiceError("UnsupportedOperation", "FIFO queues are not built yet.")
         catalogue = self._directory.home(call)
         present = catalogue.find(name)
         # An id is only spent where it may be needed: asking again for a queue that exists must cost nothing.

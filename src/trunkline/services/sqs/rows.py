@@ -8,13 +8,13 @@ the older generations is dead at once and swept later.
     01                                    meta: generation u32
     02 gen                                counters: next sequence u64, live messages u64, ...
     03 gen kind u8, second u64            histogram bucket: count u32 (kind 0: in flight until, 1: delayed until)
-    04 started u64                        message move task (see moves)
+    04 started u64                        message move task (see move_tasks)
+    05 gen attempt                        FIFO: what a receive request attempt was given (see fifo)
     40 gen seq u64                        the message (immutable; layout below)
     50 gen seq u64                        its state, from the first receive on
     60 gen due u64, seq u64               delayed index, until the first receive: head of the message
     68 gen sent u64, seq u64              messages whose sent time is out of sequence order (dead letters)
-    70 gen ...                            FIFO: deduplication memory, by key and by time
-    78 gen ...                            FIFO: receive request attempts
+    70 gen accepted u64, key 16s          FIFO: deduplication memory (see deduplication)
 
 A message row:
 
@@ -48,7 +48,7 @@ STATE = b"\x50"
 DELAYED = b"\x60"
 SENT_INDEX = b"\x68"
 DEDUPLICATION = b"\x70"
-ATTEMPT = b"\x78"
+ATTEMPT = b"\x05"
 
 _FIXED = struct.Struct(">BBQQIQ16s16sI")
 _STATE = struct.Struct(">BQIQ")

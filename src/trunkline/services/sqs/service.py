@@ -16,6 +16,7 @@ from trunkline.kernel.step import Machine, Row
 from trunkline.services.sqs import urls
 from trunkline.services.sqs.catalogue import Entry, QueueCatalogue, arn_place
 from trunkline.services.sqs.errors import missing, no_such_queue
+from trunkline.services.sqs.fifo import ELIGIBLE, FifoQueue
 from trunkline.services.sqs.moving import Moving
 from trunkline.services.sqs.queues import QueueOperations
 from trunkline.services.sqs.receipts import Receipts
@@ -173,6 +174,8 @@ class SqsService:
         entry = catalogue.by_partition(partition)
         if entry is None:
             raise no_such_queue()
+        if entry.settings.fifo:
+            return FifoQueue(partition, entry.settings, rows, self._receipts, self._resolve, ELIGIBLE)
         return StandardQueue(partition, entry.settings, rows, self._receipts, self._resolve, self._options.window)
 
     def _resolve(self, arn: str) -> int | None:

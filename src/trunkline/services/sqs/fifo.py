@@ -1,0 +1,431 @@
+"""A FIFO queue as a deterministic state machine.
+
+One rule decides what may be handed out: a message may be returned if it is
+visible and no earlier message of its group is not. Each group is a line of
+heads in the order of their sequence, and what can be taken from it is the
+visible part at its front. Groups whose front is visible stand in ``_open``,
+those not touched for longest first; a receive takes as much as it can from
+one and then goes on to the next.
+
+Messages come into memory strictly in the order of their sequence, the first
+120,000 that are not deleted; groups that only have messages beyond those are
+not eligible (AWS's own rule). So nothing can overtake an earlier message of
+its group that memory has not seen yet, and no search is ever needed.
+
+Only the handle of the latest receive counts, and only while the message is in
+flight: a consumer that was too slow cannot delete what another has now.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from typing import Any
+
+from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.step import Close, Loaded, Need, Row, Step
+from trunkline.kernel.time import Millis
+from trunkline.services.sqs.commands import Accept, ChangeVisibility, Delete, Receive, Send, Sent, Taken, Verdicts
+from trunkline.services.sqs.deduplication import WINDOW, Deduplication, key_of
+from trunkline.services.sqs.machine import (
+    GONE,
+    IN_FLIGHT,
+    LATER,
+    MAXIMUM_IN_FLIGHT,
+    PAGE,
+    READY,
+    Head,
+    QueueMachine,
+    Stalled,
+    sequence_of,
+)
+from trunkline.services.sqs.receipts import Receipt
+from trunkline.services.sqs.rows import ATTEMPT, MessageRow, StateRow, u32, u64
+from trunkline.services.sqs.visibility import beyond_limit, expired, not_available
+
+ELIGIBLE = 120_000
+"""How many messages from the front are looked at for groups (AWS's quota since late 2024)."""
+_FIRST_SEQUENCE = 18_849_496_460_467_696_128
+"""Sequence numbers have 20 digits, and are not consecutive."""
+_STRIDE = 256
+_MEMORY_PAGE = 1_000
+
+_TAKEN = struct.Struct(">QIQ")
+_ATTEMPT = struct.Struct(">QQ")
+
+
+class _Attempt:
+    """What a receive request attempt was given: (sequence, receive number, received at), hidden until ``until``."""
+
+    __slots__ = ("at", "taken", "until")
+
+    def __init__(self, at: Millis, until: Millis, taken: list[tuple[int, int, Millis]]) -> None:
+        self.at = at
+        self.until = until
+        self.taken = taken
+
+    def encode(self) -> bytes:
+        return _ATTEMPT.pack(self.at, self.until) + b"".join(_TAKEN.pack(*each) for each in self.taken)
+
+    @classmethod
+    def decode(cls, value: bytes) -> _Attempt:
+        at, until = _ATTEMPT.unpack_from(value)
+        return cls(at, until, [tuple(each) for each in _TAKEN.iter_unpack(value[_ATTEMPT.size :])])
+
+
+class FifoQueue(QueueMachine):
+    """See the module. ``window`` bounds the eligible messages, for tests."""
+
+    def _started(self) -> None:
+        self._eligible = min(ELIGIBLE, self._window)
+        self._lines: dict[str, deque[Head]] = {}
+        self._open: deque[str] = deque()
+        self._listed: set[str] = set()
+        self._memory = Deduplication(self._generation, complete=True)
+        self._held: list[Send] = []
+        self._attempts: dict[str, _Attempt] = {}
+        self._attempt_prefix = ATTEMPT + u32(self._generation)
+
+    def _restored(self, rows: list[Row]) -> None:
+        self._memory.complete = False
+        for key, value in rows:
+            if key.startswith(self._attempt_prefix):
+                self._attempts[key[len(self._attempt_prefix) :].decode()] = _Attempt.decode(value)
+
+    @property
+    def weight(self) -> int:
+        return super().weight + 250 * len(self._memory)
+
+    @property
+    def idle(self) -> bool:
+        return super().idle and not self._held
+
+    def _public(self, seq: int) -> int:
+        return _FIRST_SEQUENCE + _STRIDE * seq
+
+    # -- sending ---------------------------------------------------------------------
+
+    def _send(self, command: Send, now: Millis, step: Step) -> None:
+        if not self._memory.complete:
+            self._held.append(command)
+            self._ask_memory(now, step)
+            return
+        self._come_up(now)
+        self._send_now(command, now, step)
+        self._finish(now, step)
+
+    def _ask_memory(self, now: Millis, step: Step, after: bytes = b"") -> None:
+        if not self._asked("memory"):
+            prefix = self._memory.prefix
+            start = after or prefix + u64(max(0, now - WINDOW))
+            self._ask(step, Need(start, prefix + b"\xff" * 25, _MEMORY_PAGE), "memory")
+
+    def _send_now(self, command: Send, now: Millis, step: Step) -> None:
+        ids, sequences = [], []
+        settings = self.settings
+        for draft in command.drafts:
+            key = key_of(draft.deduplication, draft.group if settings.deduplicate_per_group else "")
+            original = self._memory.original(key, now)
+            if original is None:
+                original = (draft.id, self._next_seq)
+                due = now + settings.delay if settings.delay else 0
+                row = MessageRow(
+                    0, now, due, 0, 0, draft.id, draft.md5, draft.size, draft.group, draft.deduplication, "", draft.tail
+                )
+                self._memory.remember(key, *original, now, step)
+                self._add(row, step)
+            ids.append(original[0])
+            sequences.append(self._public(original[1]))
+        self._memory.forget(now, step)
+        step.answers.append((command.token, Sent(ids, sequences)))
+
+    def _add(self, row: MessageRow, step: Step) -> None:
+        seq = self._next_seq
+        self._next_seq = seq + 1
+        self._live += 1
+        if row.sent < self._oldest:
+            self._oldest = row.sent
+            self._set_durable_wake()
+        step.writes.append((self._message + u64(seq), row.encode()))
+        if self._cursor != seq or len(self._heads) >= self._eligible:
+            if row.due:
+                self._delayed.count(row.due)
+            return
+        self._cursor = seq + 1
+        head = Head(seq, row.sent, row.due, row.group, row.receives_before, row.first_received, False)
+        self._line_up(head)
+        if row.due:
+            head.state = LATER
+            head.until = row.due
+            self._delayed.add(head)
+        self._check(row.group)
+
+    def _accept(self, command: Accept, now: Millis, step: Step) -> None:
+        """Messages of another queue get a new sent time, and their place behind all others."""
+        self._come_up(now)
+        for value in command.rows:
+            row = MessageRow.decode(value)
+            delay = 0 if command.keep_sent else self.settings.delay
+            self._add(row.moved(flags=0, sent=now, due=now + delay if delay else 0), step)
+        self._finish(now, step)
+
+    # -- lines -----------------------------------------------------------------------
+
+    def _line_up(self, head: Head) -> None:
+        self._heads[head.seq] = head
+        line = self._lines.get(head.group)
+        if line is None:
+            line = self._lines[head.group] = deque()
+        line.append(head)
+
+    def _check(self, group: str) -> None:
+        """List the group if the front of its line is visible."""
+        line = self._lines.get(group)
+        if line is None:
+            return
+        while line and line[0].state == GONE:
+            line.popleft()
+        if not line:
+            del self._lines[group]
+        elif line[0].state == READY and group not in self._listed:
+            self._listed.add(group)
+            self._open.append(group)
+
+    def _show(self, head: Head) -> None:
+        head.state = READY
+        self._check(head.group)
+
+    def _come_up(self, now: Millis) -> None:
+        for head in self._in_flight.up(now):
+            self._show(head)
+        for head in self._delayed.up(now):
+            self._show(head)
+
+    # -- receiving -------------------------------------------------------------------
+
+    def _take(self, command: Receive, now: Millis, step: Step) -> list[Taken]:
+        hidden = self.settings.visibility_timeout if command.visibility is None else command.visibility
+        if command.attempt:
+            again = self._repeat(command.attempt, hidden, now, step)
+            if again:
+                return again
+        taken: list[Taken] = []
+        for _ in range(len(self._open)):
+            room = min(command.count - len(taken), MAXIMUM_IN_FLIGHT - self._in_flight.resident)
+            if room <= 0:
+                break
+            group = self._open.popleft()
+            self._listed.discard(group)
+            for head in self._front(group, room, now, step):
+                taken.append(self._hand_out(head, hidden, now, step))
+            self._check(group)
+        if command.attempt and taken:
+            self._record(command.attempt, taken, now, now + hidden, step)
+        return taken
+
+    def _front(self, group: str, room: int, now: Millis, step: Step) -> list[Head]:
+        """The visible part at the front of a line, ``room`` messages at the most."""
+        found: list[Head] = []
+        late: list[Head] = []
+        settings = self.settings
+        for head in self._lines.get(group, ()):
+            if head.state == GONE:
+                continue
+            if head.state != READY:
+                break
+            if self._is_expired(head.sent, now):
+                late.append(head)
+                continue
+            if settings.max_receive_count and head.receives >= settings.max_receive_count and self._give_up(head, step):
+                # On its way to the dead-letter queue: the group goes on behind it when it has left.
+                break
+            found.append(head)
+            if len(found) == room:
+                break
+        for head in late:
+            self._discard(head, step)
+        return found
+
+    def _hand_out(self, head: Head, hidden: Millis, now: Millis, step: Step) -> Taken:
+        head.receives += 1
+        if not head.first:
+            head.first = now
+        head.until = now + hidden
+        key = u64(head.seq)
+        step.writes.append((self._state + key, StateRow(head.until, head.receives, head.first).encode()))
+        if hidden:
+            head.state = IN_FLIGHT
+            self._in_flight.add(head)
+        return self._taken(head, now)
+
+    def _taken(self, head: Head, received_at: Millis) -> Taken:
+        receipt = Receipt(self.partition, self._generation, head.seq, head.receives, received_at)
+        return Taken(
+            self._message + u64(head.seq),
+            self._receipts.handle(receipt),
+            head.before + head.receives,
+            head.first,
+            self._public(head.seq),
+        )
+
+    def _repeat(self, attempt: str, hidden: Millis, now: Millis, step: Step) -> list[Taken]:
+        """The same messages and handles again, if none of them has changed since; their timeouts start anew."""
+        made = self._attempts.get(attempt)
+        if made is None or made.at + WINDOW <= now:
+            return []
+        heads = [self._heads.get(seq) for seq, _, _ in made.taken]
+        found = [
+            head
+            for head, (_, number, _) in zip(heads, made.taken, strict=True)
+            if head is not None and head.state == IN_FLIGHT and head.receives == number and head.until == made.until
+        ]
+        if len(found) < len(made.taken):
+            return []
+        for head in found:
+            self._in_flight.remove(head)
+            head.until = now + hidden
+            row = StateRow(head.until, head.receives, head.first)
+            step.writes.append((self._state + u64(head.seq), row.encode()))
+            if hidden:
+                self._in_flight.add(head)
+            else:
+                self._show(head)
+        made.until = now + hidden
+        step.writes.append((self._attempt_prefix + attempt.encode(), made.encode()))
+        return [self._taken(head, at) for head, (_, _, at) in zip(found, made.taken, strict=True)]
+
+    def _record(self, attempt: str, taken: list[Taken], now: Millis, until: Millis, step: Step) -> None:
+        for old in [name for name, made in self._attempts.items() if made.at + WINDOW <= now][:10]:
+            del self._attempts[old]
+            step.writes.append((self._attempt_prefix + old.encode(), None))
+        heads = [self._heads[sequence_of(each.key)] for each in taken]
+        made = _Attempt(now, until, [(head.seq, head.receives, now) for head in heads])
+        self._attempts.pop(attempt, None)
+        self._attempts[attempt] = made
+        step.writes.append((self._attempt_prefix + attempt.encode(), made.encode()))
+
+    # -- deleting, changing visibility -----------------------------------------------
+
+    def _discard(self, head: Head, step: Step) -> None:
+        if head.state == IN_FLIGHT:
+            self._in_flight.remove(head)
+        elif head.state == LATER:
+            self._delayed.remove(head)
+        head.state = GONE
+        self._heads.pop(head.seq, None)
+        self._live -= 1
+        key = u64(head.seq)
+        step.writes.append((self._message + key, None))
+        if head.receives:
+            step.writes.append((self._state + key, None))
+        if self._needs:
+            self._deleted.add(head.seq)
+        self._check(head.group)
+
+    def _latest(self, receipt: Receipt) -> Head | None:
+        """The message in flight that this is the latest receipt of."""
+        head = self._heads.get(receipt.seq)
+        if head is not None and head.state == IN_FLIGHT and head.receives == receipt.number:
+            return head
+        return None
+
+    def _delete_known(self, command: Delete, now: Millis, step: Step) -> None:
+        failures: list[ServiceError | None] = []
+        for receipt, handle in zip(command.receipts, command.handles, strict=True):
+            if receipt.generation != self._generation or receipt.seq not in self._heads:
+                failures.append(None)
+                continue
+            head = self._latest(receipt)
+            if head is None:
+                failures.append(expired(handle))
+            else:
+                self._discard(head, step)
+                failures.append(None)
+        step.answers.append((command.token, Verdicts(failures)))
+
+    def _change_known(self, command: ChangeVisibility, now: Millis, step: Step) -> None:
+        failures: list[ServiceError | None] = []
+        for receipt, handle, timeout in zip(command.receipts, command.handles, command.timeouts, strict=True):
+            head = self._latest(receipt) if receipt.generation == self._generation else None
+            failure = not_available(handle) if head is None else beyond_limit(receipt, timeout, now)
+            failures.append(failure)
+            if head is None or failure is not None:
+                continue
+            self._in_flight.remove(head)
+            head.until = now + timeout
+            row = StateRow(head.until, head.receives, head.first)
+            step.writes.append((self._state + u64(head.seq), row.encode()))
+            if timeout:
+                self._in_flight.add(head)
+            else:
+                self._show(head)
+        step.answers.append((command.token, Verdicts(failures)))
+
+    def _stall(self, command: Delete | ChangeVisibility, now: Millis, step: Step) -> bool:
+        missing = {
+            receipt.seq
+            for receipt in command.receipts
+            if receipt.generation == self._generation and self._cursor <= receipt.seq < self._next_seq
+        }
+        if missing:
+            self._stalled.append(Stalled(command, missing))
+            self._refill(now, step)
+        return bool(missing)
+
+    # -- rows from the store ---------------------------------------------------------
+
+    def _refill(self, now: Millis, step: Step) -> None:
+        wanted = self._stalled or (not self._open and len(self._heads) < self._eligible)
+        if self._cursor < self._next_seq and wanted and not self._asked("page"):
+            start, end = self._message + u64(self._cursor), self._message + u64(self._next_seq)
+            limit = max(1, min(PAGE, self._eligible - len(self._heads)))
+            self._ask(step, Need(start, end, limit, beside=(self._message, self._state)), "page", self._next_seq)
+
+    def _load_page(self, command: Loaded, end: int, now: Millis, step: Step) -> None:
+        states = {sequence_of(key): StateRow.decode(value) for key, value in command.beside}
+        groups: dict[str, None] = {}
+        for key, value in command.rows:
+            seq = sequence_of(key)
+            if seq in self._heads or seq in self._deleted:
+                continue
+            row = MessageRow.decode(value)
+            head = Head(seq, row.sent, row.due, row.group, row.receives_before, row.first_received, False)
+            self._line_up(head)
+            groups[row.group] = None
+            state = states.get(seq)
+            if state is not None:
+                head.receives, head.first, head.until = state.receives, state.first_received, state.visible_at
+                if state.visible_at > now:
+                    head.state = IN_FLIGHT
+                    self._in_flight.hold(head)
+            elif row.due > now:
+                head.state = LATER
+                head.until = row.due
+                self._delayed.hold(head)
+        self._cursor = end if command.done else sequence_of(command.rows[-1][0]) + 1
+        for group in groups:
+            self._check(group)
+        for seq in [seq for stalled in self._stalled for seq in stalled.missing if seq < self._cursor]:
+            self._unstall(seq, now, step)
+        if self._stalled:
+            self._refill(now, step)
+
+    def _load_more(self, kind: str, about: Any, command: Loaded, now: Millis, step: Step) -> None:
+        if kind != "memory":
+            return
+        self._memory.load(command.rows)
+        if not command.done:
+            self._ask_memory(now, step, command.rows[-1][0] + b"\0")
+            return
+        self._memory.complete = True
+        held, self._held = self._held, []
+        for send in held:
+            self._send_now(send, now, step)
+
+    # -- the rest ----------------------------------------------------------------------
+
+    def _close(self, command: Close, now: Millis, step: Step) -> None:
+        for send in self._held:
+            step.answers.append((send.token, command.error))
+        self._held = []
+        super()._close(command, now, step)
