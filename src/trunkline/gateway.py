@@ -47,7 +47,7 @@ def allow_all(caller: Caller, action: str, resource: str, context: Mapping[str, 
 class _HttpCall:
     """A call that came over HTTP; see kernel.call.Call."""
 
-    __slots__ = ("_answered", "_codec", "_exchange", "_old_json", "caller", "endpoint", "operation", "path",
+    __slots__ = ("_answered", "_codec", "_exchange", "_old_json", "_request", "caller", "operation", "path",
                  "request_id", "trace")  # fmt: skip
 
     def __init__(
@@ -61,9 +61,14 @@ class _HttpCall:
         self.operation = operation
         self.caller = caller
         self.request_id = request_id
-        self.endpoint = f"{request.scheme}://{headers.get('host', 'localhost')}"
+        self._request = request
         self.path = request.path
         self.trace = headers.get("x-amzn-trace-id")
+
+    @property
+    def endpoint(self) -> str:
+        """Made when asked for: most operations never show a URL."""
+        return f"{self._request.scheme}://{self._request.headers.get('host', 'localhost')}"
 
     def answer(self, output: dict[str, Any]) -> None:
         if self._once():

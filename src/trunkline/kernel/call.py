@@ -20,9 +20,11 @@ class Call(Protocol):
     caller: Caller
     operation: str
     request_id: str
-    endpoint: str
     path: str
     trace: str | None
+
+    @property
+    def endpoint(self) -> str: ...
 
     def answer(self, output: dict[str, Any]) -> None:
         """Success: the members of the operation's output shape (an empty dict if it has none)."""

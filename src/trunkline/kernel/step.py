@@ -19,7 +19,7 @@ rows not in memory) keeps the token as data and answers it in a later Step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trunkline.kernel.errors import ServiceError
@@ -104,21 +104,29 @@ class Refill(Protocol):
     rows: list[bytes | None]
 
 
-@dataclass(slots=True)
 class Step:
-    """What follows from one command."""
+    """What follows from one command.
 
-    writes: list[Write] = field(default_factory=list)
-    answers: list[tuple[Token, Any]] = field(default_factory=list)
-    """(token, answer); an answer that is an Exception refuses."""
-    deliveries: list[Delivery] = field(default_factory=list)
-    needs: list[Need] = field(default_factory=list)
-    sweeps: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Key ranges [start, end) of this partition that are dead: erased later, in chunks."""
-    dead: list[int] = field(default_factory=list)
-    """Other partitions that are dead: their machines are dropped and all their rows are swept."""
-    closed: bool = False
-    """The partition is dead: the machine is dropped and all its rows are swept."""
+    writes      rows to put or delete, in order
+    answers     (token, answer); an answer that is an Exception refuses
+    deliveries  commands for other machines, in the same unit
+    needs       rows to be loaded
+    sweeps      key ranges [start, end) of this partition that are dead: erased later, in chunks
+    dead        other partitions that are dead: their machines are dropped and all their rows are swept
+    closed      this partition is dead: the machine is dropped and all its rows are swept
+    """
+
+    __slots__ = ("answers", "closed", "dead", "deliveries", "needs", "sweeps", "writes")
+
+    def __init__(self) -> None:
+        # By hand: a step is made for every command, and a dataclass would call seven factories.
+        self.writes: list[Write] = []
+        self.answers: list[tuple[Token, Any]] = []
+        self.deliveries: list[Delivery] = []
+        self.needs: list[Need] = []
+        self.sweeps: list[tuple[bytes, bytes]] = []
+        self.dead: list[int] = []
+        self.closed = False
 
 
 class Machine(Protocol):

@@ -292,7 +292,9 @@ def test_clear_deletes_every_queue_and_frees_every_name() -> None:
 
 def test_what_was_read_is_answered_behind_what_was_written(bench: Bench) -> None:
     assert bench.ask(Show("token", {"QueueUrls": []})) == {"QueueUrls": []}
-    assert bench.step == Step(answers=[("token", {"QueueUrls": []})])
+    step = bench.step
+    assert step.answers == [("token", {"QueueUrls": []})]
+    assert not (step.writes or step.deliveries or step.needs or step.sweeps or step.dead or step.closed)
 
 
 def test_arns_of_other_places_are_not_found(bench: Bench) -> None:

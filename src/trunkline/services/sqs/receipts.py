@@ -20,7 +20,7 @@ _VERSION = 1
 _MAC = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """What a receipt handle says. ``number``: how many times the message had been received, this time included."""
 

@@ -64,9 +64,9 @@ def u32(number: int) -> bytes:
     return _U32.pack(number)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MessageRow:
-    """A message row, taken apart. Times in ms since the epoch."""
+    """A message row, taken apart. Times in ms since the epoch. (Not frozen: that would double the cost of a send.)"""
 
     flags: int
     sent: int
