@@ -204,8 +204,8 @@ async def _serve(settings: Settings) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    # The writer thread hands the interpreter lock to and fro a few times for each commit; waiting 5 ms for it each
-    # time, as by default, would be most of a commit's latency.
+    # The store's threads hand the interpreter lock to and fro; waiting 5 ms for it each time, as by default, would be
+    # most of the latency of a read or of a commit on a slow disk.
     sys.setswitchinterval(0.0002)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from trunkline.storage.store import Outcome, Part, StoreError, Unit
 
 
 class Recorder:
-    """A store that keeps its batches, waits for a gate and fails when told to."""
+    """A store that keeps its batches in the order of the calls, waits for a gate and fails when told to."""
 
     def __init__(self) -> None:
         self.batches: list[list[Unit]] = []
@@ -18,14 +18,19 @@ class Recorder:
         self.gate.set()
         self.fail_next = False
         self.stale: frozenset[int] = frozenset()
+        self.turn = asyncio.Lock()
+        self.failures = 0
 
     async def commit(self, units: list[Unit]) -> Outcome:
-        await self.gate.wait()
-        if self.fail_next:
-            self.fail_next = False
-            raise StoreError("the disk said no")
-        self.batches.append(units)
-        return Outcome(self.stale)
+        known = self.failures
+        async with self.turn:
+            await self.gate.wait()
+            if self.fail_next or known != self.failures:
+                self.failures += self.fail_next
+                self.fail_next = False
+                raise StoreError("the disk said no")
+            self.batches.append(units)
+            return Outcome(self.stale)
 
 
 def unit(partition: int, key: bytes = b"k") -> Unit:
@@ -49,6 +54,72 @@ def test_what_is_enqueued_while_a_batch_commits_is_the_next_batch() -> None:
         await commits.stop()
         assert [len(batch) for batch in store.batches] == [1, 3]
         assert done == [1, 2, 3, 4]
+
+    asyncio.run(scenario())
+
+
+def test_two_batches_are_under_way_and_a_third_gathers() -> None:
+    async def scenario() -> None:
+        store = Recorder()
+        store.gate.clear()
+        commits = Commits(store)
+        commits.start()
+        done: list[int] = []
+        for number in range(6):
+            commits.enqueue(unit(number), lambda _, number=number: done.append(number))
+            for _ in range(3):
+                await asyncio.sleep(0)
+        store.gate.set()
+        await commits.stop()
+        assert [len(batch) for batch in store.batches] == [1, 1, 4]
+        assert done == list(range(6))
+
+    asyncio.run(scenario())
+
+
+def test_a_failed_commit_fails_the_batch_that_the_store_holds_already() -> None:
+    async def scenario() -> None:
+        store = Recorder()
+        store.gate.clear()
+        store.fail_next = True
+        evicted: set[int] = set()
+        commits = Commits(store, evicted.update)
+        commits.start()
+        errors: list[tuple[int, bool]] = []
+        for number in range(4):
+            commits.enqueue(unit(number), lambda error, number=number: errors.append((number, error is None)))
+            for _ in range(3):
+                await asyncio.sleep(0)
+        store.gate.set()
+        while not commits.idle:
+            await asyncio.sleep(0)
+        assert errors == [(0, False), (1, False), (2, False), (3, False)]
+        assert evicted == {0, 1, 2, 3}
+        commits.enqueue(unit(4), lambda error: errors.append((4, error is None)))
+        await commits.stop()
+        assert errors[-1] == (4, True)
+        assert [batch[0][0].partition for batch in store.batches] == [4]
+
+    asyncio.run(scenario())
+
+
+def test_a_barrier_behind_a_batch_under_way_waits_for_it() -> None:
+    async def scenario() -> None:
+        store = Recorder()
+        store.gate.clear()
+        commits = Commits(store)
+        commits.start()
+        order: list[str] = []
+        commits.enqueue(unit(1), lambda _: order.append("durable"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        commits.after(lambda: order.append("barrier"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert order == []
+        store.gate.set()
+        await commits.stop()
+        assert order == ["durable", "barrier"]
 
     asyncio.run(scenario())
 

@@ -1,18 +1,22 @@
 """Group commit: units in the order of their enqueueing, many to one fsync.
 
 While the store commits one batch the next one gathers, so nobody waits for a
-timer and load makes batches larger by itself. The writer wakes the event loop
-once per batch; every unit's ``done`` is called from there, in order.
+timer and load makes batches larger by itself. Two batches are under way at
+the most: one that the store is syncing and one that it takes up straight
+after, so that it never waits for the event loop. Every unit's ``done`` is
+called on the event loop, in the order of the units.
 
 When a commit fails its outcome is unknown. Then every unit of the batch and
 every unit behind it is failed, for later units were decided on top of the
-lost ones, and ``on_failure`` is told which partitions must be read anew.
+lost ones, and ``on_failure`` is told which partitions must be read anew. (The
+store itself refuses what was handed in before the failure was known.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from trunkline.kernel.errors import ServiceUnavailable
@@ -24,6 +28,8 @@ Done = Callable[[Exception | None], None]
 
 BATCH_UNITS = 4_096
 """Units in one commit at the most: bounds how long a failed batch and its retry may be."""
+LANES = 2
+"""Batches under way at once."""
 
 
 class Commits:
@@ -45,28 +51,30 @@ class Commits:
         self._stamp = stamp
         self._on_lost = on_lost
         self._gathering: list[tuple[Unit, Done]] = []
-        self._committing: list[tuple[Unit, Done]] = []
-        self._wake: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._under_way: deque[_Batch] = deque()
+        self._resting: list[asyncio.Future[None]] = []
+        self._lanes: list[asyncio.Task[None]] = []
         self._stopping = False
         self.batches = 0
         self.units = 0
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="commits")
+        loop = asyncio.get_running_loop()
+        self._lanes = [loop.create_task(self._run(), name=f"commits-{number}") for number in range(LANES)]
 
     async def stop(self) -> None:
         """Commit what is enqueued, then end."""
         self._stopping = True
-        self._ring()
-        if self._task is not None:
-            await self._task
-            self._task = None
+        while self._resting:
+            self._ring()
+        for lane in self._lanes:
+            await lane
+        self._lanes = []
 
     @property
     def idle(self) -> bool:
         """True if every unit so far is durable (or failed)."""
-        return not self._gathering and not self._committing
+        return not self._gathering and not self._under_way
 
     def enqueue(self, unit: Unit, done: Done) -> None:
         """Commit ``unit`` after all earlier ones; ``done(None)`` when durable, ``done(error)`` if that is unknown.
@@ -74,7 +82,8 @@ class Commits:
         An empty unit is a barrier: it is done when the earlier ones are.
         """
         self._gathering.append((unit, done))
-        if self._wake is not None:
+        # With more than one unit gathered, the lane that will take them has been rung already.
+        if self._resting and len(self._gathering) == 1:
             self._ring()
 
     def after(self, action: Callable[[], None]) -> None:
@@ -85,8 +94,9 @@ class Commits:
             self.enqueue([], lambda _: action())
 
     def _ring(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        resting = self._resting.pop()
+        if not resting.done():
+            resting.set_result(None)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -94,24 +104,30 @@ class Commits:
             if not self._gathering:
                 if self._stopping:
                     return
-                self._wake = loop.create_future()
-                await self._wake
-                self._wake = None
+                resting = loop.create_future()
+                self._resting.append(resting)
+                await resting
                 continue
             if len(self._gathering) <= BATCH_UNITS:
-                batch, self._gathering = self._gathering, []
+                taken, self._gathering = self._gathering, []
             else:
-                batch, self._gathering = self._gathering[:BATCH_UNITS], self._gathering[BATCH_UNITS:]
-            self._committing = batch
-            failure, stale = await self._commit([unit for unit, _ in batch if unit])
-            self._committing = []
-            if failure is not None:
-                self._fail(batch, failure)
-            elif stale:
-                self._settle_with_refusals(batch, stale)
-            else:
-                for _, done in batch:
-                    _call(done, None)
+                taken, self._gathering = self._gathering[:BATCH_UNITS], self._gathering[BATCH_UNITS:]
+            batch = _Batch(taken)
+            self._under_way.append(batch)
+            batch.failure, batch.stale = await self._commit([unit for unit, _ in taken if unit])
+            batch.ended = True
+            # A batch of barriers alone ends at once, but not before the one ahead of it.
+            while self._under_way and self._under_way[0].ended:
+                self._settle(self._under_way.popleft())
+
+    def _settle(self, batch: _Batch) -> None:
+        if batch.failure is not None:
+            self._fail(batch, batch.failure)
+        elif batch.stale:
+            self._settle_with_refusals(batch.units, batch.stale)
+        else:
+            for _, done in batch.units:
+                _call(done, None)
 
     async def _commit(self, units: list[Unit]) -> tuple[Exception | None, frozenset[int]]:
         if not units:
@@ -151,14 +167,30 @@ class Commits:
         for done, error in dones:
             _call(done, error)
 
-    def _fail(self, batch: list[tuple[Unit, Done]], failure: Exception) -> None:
-        behind, self._gathering = self._gathering, []
-        log.error("A commit of %d units failed (%s); %d behind it are failed too", len(batch), failure, len(behind))
-        lost = batch + behind
+    def _fail(self, batch: _Batch, failure: Exception) -> None:
+        behind = [pair for later in self._under_way for pair in later.units] + self._gathering
+        self._under_way.clear()
+        self._gathering = []
+        log.error(
+            "A commit of %d units failed (%s); %d behind it are failed too", len(batch.units), failure, len(behind)
+        )
+        lost = batch.units + behind
         if self._on_failure is not None:
             self._on_failure({part.partition for unit, _ in lost for part in unit})
         for _, done in lost:
             _call(done, ServiceUnavailable())
+
+
+class _Batch:
+    """Units handed to the store together, and what became of them."""
+
+    __slots__ = ("ended", "failure", "stale", "units")
+
+    def __init__(self, units: list[tuple[Unit, Done]]) -> None:
+        self.units = units
+        self.ended = False
+        self.failure: Exception | None = None
+        self.stale: frozenset[int] = frozenset()
 
 
 def _call(done: Done, error: Exception | None) -> None:

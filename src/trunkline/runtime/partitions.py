@@ -458,9 +458,10 @@ class Partitions:
     def _after_step(self, slot: _Slot, step: Step, now: Millis, unit: list[Part]) -> None:
         machine = slot.machine
         assert machine is not None
-        if machine.durable_wake_at < slot.alarm_row or slot.alarm_row <= now:
-            self._write_alarm(slot, machine.durable_wake_at, unit)
-        self._set_alarm(slot)
+        wake, durable = machine.wake_at, machine.durable_wake_at
+        if durable < slot.alarm_row or slot.alarm_row <= now:
+            self._write_alarm(slot, durable, unit)
+        self.alarms.set(slot.partition, wake if wake < durable else durable)
         for need in step.needs:
             self._spawn(self._answer_need(slot, machine, need))
 

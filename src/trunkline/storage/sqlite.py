@@ -3,11 +3,22 @@
     rows(partition INTEGER, key BLOB, value BLOB, PRIMARY KEY(partition, key)) WITHOUT ROWID
     leases(shard INTEGER PRIMARY KEY, epoch INTEGER)
 
-Group commit: a whole commit is one transaction and one fsync of the WAL. Each
-statement carries many rows (multi-row VALUES in chunks of powers of two), for
-every step through the Python binding hands the interpreter lock to and fro.
+Group commit: a whole commit is one transaction and one fsync of the WAL, and
+up to 1,024 rows it is also one statement, for every step through the Python
+binding hands the interpreter lock to and fro, and under load that costs more
+than SQLite's own work. Rows that are only put go to the table. Where some are
+deleted too they all go to a temporary view, ``changes``, whose triggers put a
+row with a value and delete one without.
 
-The writer checkpoints by itself: at CHECKPOINT_PAGES pages of WAL, and when it
+Where a commit runs: on the event loop while the disk syncs within 2 ms, for
+handing a batch to a thread and back costs more than that (each change of the
+interpreter lock's holder stops a busy loop for about 0.1 ms, several times a
+batch); and nothing is lost by waiting, for the answers wait for it anyway. When
+two took longer, the following ones go to the writer thread, so that a slow disk
+stalls nobody who does not write; now and then one is tried on the loop again.
+``_writing`` is held by whoever uses the writing connection.
+
+The writer thread checkpoints: at CHECKPOINT_PAGES pages of WAL, and when it
 has been idle. So does returning space: freed pages go back to the disk by
 incremental vacuum in small steps when nothing waits.
 
@@ -26,10 +37,13 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from trunkline.kernel.step import Row
+from trunkline.kernel.time import RealClock
 from trunkline.storage.store import SHARDS, Outcome, StoreError, StoreFull, StoreLost, Unit
 
 log = logging.getLogger(__name__)
@@ -43,7 +57,23 @@ PAGE_SIZE = 4096
 CHECKPOINT_PAGES = 20_000
 _IDLE_SECONDS = 0.25
 _VACUUM_PAGES = 256
-_CHUNKS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
+_HERE_UNITS = 512
+_SLOW_SECONDS = 0.002
+"""Two commits in a row on the event loop that take longer send the next ones to the writer thread for a while:"""
+_MOST_SLOW = 5
+"""forty times as long as the second took, and up to 320 times if that repeats itself."""
+_ONE_STATEMENT = 1_024
+"""Rows that one statement carries at the most (SQLite allows 10,922)."""
+
+_CHANGES = """
+CREATE TEMP VIEW changes AS SELECT partition, key, value FROM main.rows;
+CREATE TEMP TRIGGER put INSTEAD OF INSERT ON changes WHEN NEW.value IS NOT NULL BEGIN
+    INSERT OR REPLACE INTO rows(partition, key, value) VALUES (NEW.partition, NEW.key, NEW.value);
+END;
+CREATE TEMP TRIGGER dropped INSTEAD OF INSERT ON changes WHEN NEW.value IS NULL BEGIN
+    DELETE FROM rows WHERE partition = NEW.partition AND key = NEW.key;
+END;
+"""
 
 UPGRADES: dict[int, Callable[[sqlite3.Connection], None]] = {}
 """From format n to n + 1. Values carry versions of their own and are upgraded on read, so none is rewritten here."""
@@ -64,7 +94,10 @@ class SqliteStore:
     ``os`` (when the operating system has it: survives a kill, not a power cut).
     """
 
-    def __init__(self, path: Path | str, durability: Literal["fsync", "os"] = "fsync") -> None:
+    def __init__(
+        self, path: Path | str, durability: Literal["fsync", "os"] = "fsync", real: RealClock | None = None
+    ) -> None:
+        real = real or RealClock()
         self._path = Path(path)
         self._durability = durability
         self._epochs: dict[int, int] = {}
@@ -78,6 +111,19 @@ class SqliteStore:
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
         self._doubtful = False
+        self._failures = 0
+        self._failures_known = 0
+        # Who may use the writing connection: the event loop or the writer thread.
+        self._clock = real.monotonic
+        self._writing = threading.Lock()
+        self._turn = asyncio.Lock()
+        self._last_job: asyncio.Future[Any] | None = None
+        self._aside_until = 0.0
+        self._slow = 0
+        self._tended = False
+        self._commits_here = 0
+        self._commits_seen = 0
+        self._wal_pages = 0
         self._dirty = False
         self._freed = False
 
@@ -133,7 +179,7 @@ class SqliteStore:
         if not self._threads:
             return
         threads, self._threads = self._threads, []
-        await self._run(self._jobs, self._last_checkpoint)
+        await self._put_job(self._last_checkpoint)
         for jobs in (self._jobs, self._reads):
             jobs.put(None)
         for thread in threads:
@@ -155,16 +201,19 @@ class SqliteStore:
             try:
                 job = jobs.get(timeout=_IDLE_SECONDS) if idle is not None and busy else jobs.get()
             except queue.Empty:
-                busy = idle is not None and idle()
+                if idle is not None:
+                    with self._writing:
+                        busy = idle()
                 continue
             if job is None:
                 return
             busy = True
             work, future = job
-            try:
-                result, error = work(), None
-            except Exception as failure:
-                result, error = None, failure
+            with self._writing if idle is not None else nullcontext():
+                try:
+                    result, error = work(), None
+                except Exception as failure:
+                    result, error = None, failure
             if future is not None:
                 self._loop.call_soon_threadsafe(_resolve, future, result, error)
 
@@ -173,6 +222,22 @@ class SqliteStore:
         jobs.put((work, future))
         return await future
 
+    def _put_job(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Work for the writer thread, done in the order of the calls."""
+        job: asyncio.Future[Any] = self._loop.create_future()
+        self._last_job = job
+        job.add_done_callback(self._forget_job)
+        self._jobs.put((work, job))
+        return job
+
+    def _forget_job(self, job: asyncio.Future[Any]) -> None:
+        if self._last_job is job:
+            self._last_job = None
+
+    def _post(self, work: Callable[[], None]) -> None:
+        """Work for the writer thread that nobody waits for."""
+        self._jobs.put((work, None))
+
     # -- the contract --------------------------------------------------------------
 
     async def lease(self, shard: int) -> int:
@@ -180,7 +245,7 @@ class SqliteStore:
 
     async def lease_all(self, shards: Iterable[int]) -> dict[int, int]:
         wanted = list(shards)
-        taken: dict[int, int] = await self._run(self._jobs, lambda: self._lease(wanted))
+        taken: dict[int, int] = await self._put_job(lambda: self._lease(wanted))
         return taken
 
     def _lease(self, shards: list[int]) -> dict[int, int]:
@@ -191,10 +256,50 @@ class SqliteStore:
         return taken
 
     async def commit(self, units: list[Unit]) -> Outcome:
-        outcome: Outcome = await self._run(self._jobs, lambda: self._commit(units))
+        known = self._failures_known
+        try:
+            async with self._turn:
+                if len(units) <= _HERE_UNITS and self._clock() >= self._aside_until:
+                    if self._last_job is not None:
+                        await asyncio.wait((self._last_job,))
+                    if self._writing.acquire(blocking=False):
+                        return self._commit_here(units, known)
+                job = self._put_job(lambda: self._commit_aside(units, known))
+            outcome: Outcome = await job
+        except StoreError:
+            self._failures_known = self._failures
+            raise
         return outcome
 
-    def _commit(self, units: list[Unit]) -> Outcome:
+    def _commit_here(self, units: list[Unit], failures_known: int) -> Outcome:
+        """On the event loop. ``_writing`` is held, and let go here."""
+        begun = self._clock()
+        try:
+            outcome = self._commit(units, failures_known)
+            self._commits_here += 1
+        finally:
+            self._writing.release()
+        took = self._clock() - begun
+        self._slow = 0 if took < _SLOW_SECONDS else min(self._slow + 1, _MOST_SLOW)
+        if self._slow > 1:
+            self._aside_until = begun + took * 10 * 2**self._slow
+        if self._wal_pages > CHECKPOINT_PAGES:
+            self._put_job(self._checkpoint)
+        elif not self._tended:
+            self._tended = True
+            self._post(_nothing)
+        return outcome
+
+    def _commit_aside(self, units: list[Unit], failures_known: int) -> Outcome:
+        """On the writer thread."""
+        outcome = self._commit(units, failures_known)
+        if self._wal_pages > CHECKPOINT_PAGES:
+            self._checkpoint()
+        return outcome
+
+    def _commit(self, units: list[Unit], failures_known: int) -> Outcome:
+        if failures_known != self._failures:
+            raise StoreError("an earlier commit failed")
         stale: list[int] = []
         last: dict[tuple[int, bytes], bytes | None] = {}
         epochs = self._epochs
@@ -214,24 +319,30 @@ class SqliteStore:
         return Outcome(frozenset(stale))
 
     def _write(self, last: dict[tuple[int, bytes], bytes | None]) -> None:
-        puts: list[Any] = []
-        drops: list[Any] = []
-        for (partition, key), value in last.items():
-            if value is None:
-                drops += (partition, key)
-            else:
-                puts += (partition, key, value)
         self._dirty = True
+        if None in last.values():
+            statements, self._freed = _CHANGE, True
+        else:
+            statements = _PUT
+        flat: list[Any] = []
+        size = 0
+        for (partition, key), value in last.items():
+            flat += (partition, key, value)
+            size += 64 if value is None else len(value)
+        # The WAL's file keeps its length after a checkpoint, so its pages are estimated, not measured.
+        self._wal_pages += 3 + size // (PAGE_SIZE // 2)
         try:
-            with _Transaction(self._writer):
-                _in_chunks(self._writer, _PUT, puts, 3)
-                _in_chunks(self._writer, _DROP, drops, 2)
+            if len(last) <= _ONE_STATEMENT:
+                # A transaction by itself: written and synced in one go, without the interpreter lock.
+                _run_padded(self._writer, statements, flat)
+            else:
+                with _Transaction(self._writer):
+                    for at in range(0, len(flat), 3 * _ONE_STATEMENT):
+                        _run_padded(self._writer, statements, flat[at : at + 3 * _ONE_STATEMENT])
         except sqlite3.Error as error:
             self._doubtful = True
+            self._failures += 1
             raise _translated(error) from error
-        if drops:
-            self._freed = True
-        self._checkpoint_if_long()
 
     def _probe(self) -> None:
         """After a failure: nothing more is promised until one small transaction has gone through."""
@@ -241,6 +352,7 @@ class SqliteStore:
             with _Transaction(self._writer):
                 self._writer.execute("INSERT OR REPLACE INTO leases VALUES (-1, 1)")
         except sqlite3.Error as error:
+            self._failures += 1
             raise _translated(error) from error
         self._doubtful = False
 
@@ -289,7 +401,7 @@ class SqliteStore:
             cursor.close()  # ends the read transaction, or the WAL could not be reset
 
     async def erase(self, partition: int, start: bytes, end: bytes, limit: int) -> bool:
-        gone: bool = await self._run(self._jobs, lambda: self._erase(partition, start, end, limit))
+        gone: bool = await self._put_job(lambda: self._erase(partition, start, end, limit))
         return gone
 
     def _erase(self, partition: int, start: bytes, end: bytes, limit: int) -> bool:
@@ -306,34 +418,36 @@ class SqliteStore:
         except sqlite3.Error as error:
             self._doubtful = True
             raise _translated(error) from error
-        self._checkpoint_if_long()
+        if self._wal_pages > CHECKPOINT_PAGES:
+            self._checkpoint()
         return gone < limit
 
     # -- housekeeping, on the writer thread --------------------------------------
 
-    def _checkpoint_if_long(self) -> None:
-        self._since = getattr(self, "_since", 0) + 1
-        if self._since >= 64:
-            self._since = 0
-            try:
-                if (self._path / (FILE + "-wal")).stat().st_size > CHECKPOINT_PAGES * PAGE_SIZE:
-                    self._writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-            except (OSError, sqlite3.Error) as error:
-                log.warning("Checkpoint put off: %s", error)
+    def _checkpoint(self) -> None:
+        self._wal_pages = 0
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        except sqlite3.Error as error:
+            log.warning("Checkpoint put off: %s", error)
 
     def _rest(self) -> bool:
         """Nothing has come for a while: give space back and fold the WAL in. True if there is more to do."""
-        if self._doubtful or not self._dirty:
-            return False
-        try:
-            if self._freed:
-                self._freed = self._vacuum(_VACUUM_PAGES)
+        if self._commits_here != self._commits_seen:
+            self._commits_seen = self._commits_here
+            return True
+        if self._dirty and not self._doubtful:
+            try:
                 if self._freed:
-                    return True
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self._dirty = False
-        except sqlite3.Error as error:
-            log.warning("Housekeeping put off: %s", error)
+                    self._freed = self._vacuum(_VACUUM_PAGES)
+                    if self._freed:
+                        return True
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._dirty = False
+                self._wal_pages = 0
+            except sqlite3.Error as error:
+                log.warning("Housekeeping put off: %s", error)
+        self._tended = False
         return False
 
     def _vacuum(self, pages: int) -> bool:
@@ -367,17 +481,23 @@ class _Transaction:
             self._connection.execute("ROLLBACK")
 
 
-_PUT = {n: "INSERT OR REPLACE INTO rows(partition, key, value) VALUES " + ",".join(["(?,?,?)"] * n) for n in _CHUNKS}
-_DROP = {n: "DELETE FROM rows WHERE (partition, key) IN (VALUES " + ",".join(["(?,?)"] * n) + ")" for n in _CHUNKS}
+def _statement(table: str, verb: str) -> Callable[[int], str]:
+    """The text that writes so many rows, made once for each number."""
+    return cache(lambda rows: f"{verb} INTO {table}(partition, key, value) VALUES " + ",".join(["(?,?,?)"] * rows))
 
 
-def _in_chunks(connection: sqlite3.Connection, statements: dict[int, str], flat: list[Any], width: int) -> None:
-    at, left = 0, len(flat) // width
-    for size in _CHUNKS:
-        while left >= size:
-            connection.execute(statements[size], flat[at : at + size * width])
-            at += size * width
-            left -= size
+_PUT = _statement("rows", "INSERT OR REPLACE")
+_CHANGE = _statement("changes", "INSERT")
+
+
+def _run_padded(connection: sqlite3.Connection, statement: Callable[[int], str], flat: list[Any]) -> None:
+    """Write up to _ONE_STATEMENT rows. Beyond 64 the last row is repeated, so that few statements need preparing."""
+    rows = len(flat) // 3
+    if rows > 64:
+        missing = -rows % 64
+        flat = flat + flat[-3:] * missing
+        rows += missing
+    connection.execute(statement(rows), flat)
 
 
 def _connect(file: Path, durability: str) -> sqlite3.Connection:
@@ -426,6 +546,7 @@ def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> Non
         UPGRADES[found](connection)
         found += 1
         connection.execute(f"PRAGMA user_version={found}")
+    connection.executescript(_CHANGES)
     if (pragma("page_size"), pragma("auto_vacuum"), pragma("application_id")) != (PAGE_SIZE, 2, APPLICATION_ID):
         raise StoreError(f"{file} was not made by Trunkline: its page size, vacuum mode or application id differ")
 
@@ -461,6 +582,10 @@ def _resolve(future: asyncio.Future[Any], result: Any, error: Exception | None) 
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+def _nothing() -> None:
+    """Wakes the writer thread, which will look after the file when all is quiet."""
 
 
 def _sync_directory(path: Path) -> None:

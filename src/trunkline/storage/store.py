@@ -9,7 +9,7 @@ Fencing: every part of a unit carries the *epoch* under which its shard was
 leased. One stale epoch refuses the whole unit (StaleEpoch), and no other
 unit of the commit. Shard of a partition = partition % SHARDS.
 
-One writer at a time calls ``commit``/``erase``; reads may run beside it and
+One writer calls ``commit``/``erase``; reads may run beside it and
 see at least everything whose commit returned before the read was called.
 """
 
@@ -77,6 +77,9 @@ class Store(Protocol):
         """Apply the units in order and make them durable.
 
         If this raises, none or all may have been applied (the outcome is unknown).
+        Several calls may be under way; they take effect in the order of the calls.
+        When one raises, those called before that was known raise too and are not
+        applied: they may have been decided on top of what was lost.
         A unit refused for a stale epoch is left out whole; it is no error.
         """
         ...
