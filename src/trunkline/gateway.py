@@ -135,7 +135,7 @@ class Gateway:
         self._own_pages = own_pages
         self._authorize = authorize
         self._codecs: dict[tuple[str, str], Codec] = {}
-        self._callers: dict[sigv4.Credential | None, Caller] = {}
+        self._callers: dict[str, Caller] = {}
 
     def handle(self, request: HttpRequest, exchange: Exchange) -> None:
         """Take a request through its steps. Never raises."""
@@ -185,12 +185,12 @@ class Gateway:
         return found
 
     def _caller(self, request: HttpRequest) -> Caller:
-        credential = sigv4.parse(request)
-        found = self._callers.get(credential)
+        scope = sigv4.scope(request)
+        found = self._callers.get(scope)
         if found is None:
             if len(self._callers) >= _MOST_CALLERS:
                 self._callers.clear()
-            found = self._callers[credential] = self._make_caller(credential)
+            found = self._callers[scope] = self._make_caller(sigv4.read(scope))
         return found
 
     def _make_caller(self, credential: sigv4.Credential | None) -> Caller:

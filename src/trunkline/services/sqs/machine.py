@@ -169,6 +169,7 @@ class QueueMachine(ABC):
 
     def _start_generation(self) -> None:
         generation = u32(self._generation)
+        self._counters = COUNTERS + generation
         self._message = MESSAGE + generation
         self._state = STATE + generation
         self._index = DELAYED + generation
@@ -677,10 +678,12 @@ class QueueMachine(ABC):
         else:
             self.wake_at = NEVER
         if step.writes:
-            step.writes += self._in_flight.writes()
-            step.writes += self._delayed.writes()
-            counters = _COUNTERS.pack(self._next_seq, self._live, min(self._oldest, NEVER), self._purged_at)
-            step.writes.append((COUNTERS + u32(self._generation), counters))
+            if self._in_flight.unsaved:
+                step.writes += self._in_flight.writes()
+            if self._delayed.unsaved:
+                step.writes += self._delayed.writes()
+            counters = _COUNTERS.pack(self._next_seq, self._live, self._oldest, self._purged_at)
+            step.writes.append((self._counters, counters))
             if not self._live:
                 self._oldest = NEVER
                 self._expire_at = NEVER

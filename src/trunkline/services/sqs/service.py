@@ -1,8 +1,8 @@
 """Amazon SQS: all 23 operations, put together.
 
 An operation is a plain function that runs when the catalogue it needs is in
-memory. That is nearly always so: then a call costs one look-up here. If not,
-the catalogue is loaded first and the operation runs after it.
+memory. That is nearly always so. If not (``_NotLoaded``, raised before the
+operation has done anything), it is loaded first and the operation runs again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from trunkline.services.sqs.standard import StandardQueue
 
 _ARNS = ("SourceArn", "DestinationArn")
 _BY_NAME = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues"})
+_BY_ARN = frozenset({"StartMessageMoveTask", "CancelMessageMoveTask", "ListMessageMoveTasks"})
 
 
 class Options(Protocol):
@@ -70,14 +71,18 @@ class SqsService:
     def _ready(self, name: str, operation: Operation) -> Operation:
         """The operation, entered when its catalogue is in memory."""
         by_name = name in _BY_NAME
-        catalogue = self._runtime.catalogue
+        unnamed = name in _BY_ARN or by_name
 
         def run(params: dict[str, Any], call: Call) -> None:
-            account, region = self._where(params, call, by_name)
-            if catalogue("sqs", region, account) is not None:
+            if unnamed or params.get("QueueUrl") is None:
+                account, region = self._where(params, call, by_name)
+                if self.place(account, region) is None:
+                    self._after_load(account, region, operation, params, call)
+                    return
+            try:
                 operation(params, call)
-            else:
-                self._after_load(account, region, operation, params, call)
+            except _NotLoaded as place:
+                self._after_load(place.account, place.region, operation, params, call)
 
         return run
 
@@ -123,8 +128,12 @@ class SqsService:
         if place is None:
             raise no_such_queue()
         caller = call.caller
-        catalogue = self.place(place.account or caller.account, place.region or caller.region)
-        entry = None if catalogue is None else catalogue.find(place.name)
+        account, region = place.account or caller.account, place.region or caller.region
+        catalogue = self._runtime.catalogue("sqs", region, account)
+        if catalogue is None:
+            raise _NotLoaded(account, region)
+        assert isinstance(catalogue, QueueCatalogue)
+        entry = catalogue.find(place.name)
         if entry is None:
             raise no_such_queue()
         return entry
@@ -182,3 +191,12 @@ class SqsService:
         """The partition of a queue that exists now."""
         entry = self.by_arn(arn)
         return None if entry is None else entry.partition
+
+
+class _NotLoaded(Exception):
+    """The catalogue of an account and region is not in memory yet."""
+
+    def __init__(self, account: str, region: str) -> None:
+        super().__init__(account, region)
+        self.account = account
+        self.region = region

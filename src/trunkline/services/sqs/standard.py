@@ -59,6 +59,7 @@ from trunkline.services.sqs.rows import (
     FLAG_MOVED,
     MessageRow,
     StateRow,
+    encode_message,
     u64,
 )
 from trunkline.services.sqs.visibility import beyond_limit, not_available
@@ -102,52 +103,50 @@ class StandardQueue(QueueMachine):
         for draft in command.drafts:
             delay = self.settings.delay if draft.delay is None else draft.delay
             due = now + delay if delay else 0
-            row = MessageRow(
-                FLAG_DELAYED if due else 0,
-                now, due, 0, 0, draft.id, draft.md5, draft.size, draft.group, draft.deduplication, "", draft.tail,
-            )  # fmt: skip
-            self._add(row, now, step)
+            flags = FLAG_DELAYED if due else 0
+            head = Head(self._next_seq, now, due, draft.group, 0, 0, False)
+            value = encode_message(
+                flags, now, due, 0, 0, draft.id, draft.md5, draft.size, draft.group, draft.deduplication, "", draft.tail
+            )
+            self._add(head, value, step)
             ids.append(draft.id)
         step.answers.append((command.token, Sent(ids, [0] * len(ids))))
         self._finish(now, step)
 
-    def _add(self, row: MessageRow, now: Millis, step: Step) -> None:
-        seq = self._next_seq
+    def _add(self, head: Head, value: bytes, step: Step) -> None:
+        """Store a message; keep its head if the window reaches the tail and is not full."""
+        seq = head.seq
         self._next_seq = seq + 1
         self._live += 1
-        if row.sent < self._oldest:
-            self._oldest = row.sent
+        if head.sent < self._oldest:
+            self._oldest = head.sent
             self._set_durable_wake()
-        step.writes.append((self._message + u64(seq), row.encode()))
-        moved = bool(row.flags & FLAG_MOVED)
-        if moved:
-            step.writes.append((self._by_sent + u64(row.sent) + u64(seq), b""))
+        step.writes.append((self._message + u64(seq), value))
+        if head.moved:
+            step.writes.append((self._by_sent + u64(head.sent) + u64(seq), b""))
         at_tail = self._cursor == seq
-        if row.due:
+        if head.due:
             if at_tail:
                 self._cursor = seq + 1
-            self._add_delayed(seq, row, step)
+            self._add_delayed(head, step)
         elif at_tail and len(self._heads) < self._window:
             self._cursor = seq + 1
-            head = Head(seq, row.sent, 0, row.group, row.receives_before, row.first_received, moved)
             self._heads[seq] = head
             head.queued = True
             self._fresh.append(head)
 
-    def _add_delayed(self, seq: int, row: MessageRow, step: Step) -> None:
-        value = _INDEX.pack(row.sent, row.receives_before, row.first_received) + row.group.encode()
-        step.writes.append((self._index + u64(row.due) + u64(seq), value))
-        place = (row.due, seq)
+    def _add_delayed(self, head: Head, step: Step) -> None:
+        value = _INDEX.pack(head.sent, head.before, head.first) + head.group.encode()
+        step.writes.append((self._index + u64(head.due) + u64(head.seq), value))
+        place = (head.due, head.seq)
         if self._delayed_cursor is None and len(self._heads) >= self._window:
             self._delayed_cursor = place
         if self._delayed_cursor is not None and place >= self._delayed_cursor:
-            self._delayed.count(row.due)
+            self._delayed.count(head.due)
             return
-        moved = bool(row.flags & FLAG_MOVED)
-        head = Head(seq, row.sent, row.due, row.group, row.receives_before, row.first_received, moved)
         head.state = LATER
-        head.until = row.due
-        self._heads[seq] = head
+        head.until = head.due
+        self._heads[head.seq] = head
         self._delayed.add(head)
 
     def _accept(self, command: Accept, now: Millis, step: Step) -> None:
@@ -158,7 +157,9 @@ class StandardQueue(QueueMachine):
             delay = 0 if command.keep_sent else self.settings.delay
             due = now + delay if delay else 0
             flags = (FLAG_MOVED if command.keep_sent else 0) | (FLAG_DELAYED if due else 0)
-            self._add(row.moved(flags=flags, sent=sent, due=due), now, step)
+            moved = bool(flags & FLAG_MOVED)
+            head = Head(self._next_seq, sent, due, row.group, row.receives_before, row.first_received, moved)
+            self._add(head, row.moved(flags=flags, sent=sent, due=due).encode(), step)
         self._finish(now, step)
 
     def _take(self, command: Receive, now: Millis, step: Step) -> list[Taken]:

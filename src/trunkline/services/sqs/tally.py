@@ -133,6 +133,11 @@ class Tally(Generic[T]):
             later += sum(1 for item in present.values() if item.until > now)
         return later
 
+    @property
+    def unsaved(self) -> bool:
+        """True if ``writes`` has anything to say."""
+        return bool(self._changed or self._passed)
+
     def writes(self) -> list[Write]:
         """The rows that changed since the last call."""
         rows: list[Write] = []
