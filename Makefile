@@ -1,6 +1,7 @@
 # `make run` and `make test` are all that a new user needs; both want Python 3.11+ and make only.
 PYTHON ?= python3
 BIN := .venv/bin
+OLD := .cache/old-clients
 SERVE ?=
 
 .PHONY: run test test-fast lint bench docs clean
@@ -8,10 +9,10 @@ SERVE ?=
 run: .venv/.installed
 	$(BIN)/trunkline serve $(SERVE)
 
-test: lint
+test: lint $(OLD)/.installed
 	$(BIN)/pytest
 
-test-fast: .venv/.tested
+test-fast: .venv/.tested $(OLD)/.installed
 	$(BIN)/pytest -m "not slow"
 
 lint: .venv/.tested
@@ -38,5 +39,11 @@ docs: .venv/.tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	touch $@ .venv/.installed
 
+# The last botocore that speaks the query protocol to SQS, for tests/server/test_old_clients.py alone.
+$(OLD)/.installed: .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(OLD) \
+		botocore==1.29.0 boto3==1.26.0
+	touch $@
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -376,3 +376,13 @@ def test_sixty_four_workers_share_a_queue_without_a_message_lost_or_taken_twice(
         worker.join()
     assert len(done) == 300
     assert len(set(done)) == 300
+
+
+def test_an_attribute_type_of_characters_that_no_message_holds_is_refused(shared: Any) -> None:
+    shared.client().create_queue(QueueName="bad-type")
+    attribute = '{"a": {"DataType": "String.\\ud800", "StringValue": "x"}}'
+    body = f'{{"QueueUrl": "bad-type", "MessageBody": "x", "MessageAttributes": {attribute}}}'.encode()
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.SendMessage"}
+    status, answer = shared.http("POST", "/", body, headers)
+    assert status == 400
+    assert "The type of message (user) attribute 'a' is invalid." in answer

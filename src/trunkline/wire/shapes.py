@@ -61,7 +61,8 @@ class ServiceModel:
         found = self._errors.get(name, {})
         code = found.get("code", name)
         shape = self.shapes.get(name, {})
-        status = found.get("status") or shape.get("error", {}).get("httpStatusCode") or 400
+        by_default = 500 if shape.get("fault") else 400
+        status = found.get("status") or shape.get("error", {}).get("httpStatusCode") or by_default
         return ErrorCode(
             shape.get("error", {}).get("code", code) if not found else code,
             found.get("type") or self._prefix + name,

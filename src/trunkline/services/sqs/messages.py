@@ -87,7 +87,7 @@ def _read_attribute(name: str, value: dict[str, Any]) -> Attribute:
         raise invalid("Message attribute list values in SendMessage operation are not supported.")
     type_ = value.get("DataType", "")
     base = type_.split(".", 1)[0]
-    if base not in ("String", "Number", "Binary"):
+    if base not in ("String", "Number", "Binary") or not clean(type_):
         raise invalid(
             f"The type of message (user) attribute '{name}' is invalid. You must use only the following supported "
             "type prefixes: Binary, Number, String."

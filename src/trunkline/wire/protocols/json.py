@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from trunkline.kernel.errors import ServiceError
 from trunkline.wire.message import HttpRequest, HttpResponse
 from trunkline.wire.protocols.scalars import blob, blob_text, malformed, time, time_text
@@ -24,13 +26,38 @@ _OBJECT = "Start of structure or map found where not expected."
 _LIST = "Start of list found where not expected"
 
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_loads = json.JSONDecoder().decode
+
+
+def _no_number(name: str) -> Any:
+    """NaN and the infinities are Python's JSON, not JSON."""
+    raise ValueError(name)
+
+
+_loads = json.JSONDecoder(parse_constant=_no_number).decode
+
+
+def _read(body: bytes) -> Any:
+    """orjson is seven times faster, but knows neither lone surrogates nor numbers beyond 64 bits."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:
+            return _loads(body.decode())
+        except (ValueError, RecursionError):
+            raise malformed("The request body is not valid JSON") from None
+
+
+def _write(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return _dumps(value).encode("utf-8", "replace")
 
 
 class JsonCodec:
     def __init__(self, model: ServiceModel) -> None:
         self._model = model
-        self._content = f"application/x-amz-json-{model.metadata.get('jsonVersion', '1.0')}"
+        self._content_type = ("Content-Type", f"application/x-amz-json-{model.metadata.get('jsonVersion', '1.0')}")
         self._decoders: dict[str, Convert] = {}
         self._encoders: dict[str, Convert | None] = {}
         self._shapes: dict[tuple[str, str], Convert] = {}
@@ -44,10 +71,7 @@ class JsonCodec:
         if not body:
             value: Any = {}
         else:
-            try:
-                value = _loads(body.decode())
-            except (ValueError, RecursionError):
-                raise malformed("The request body is not valid JSON") from None
+            value = _read(body)
             if type(value) is not dict:
                 raise malformed(_LIST if isinstance(value, list) else "The request body is not a JSON object")
         decoded: dict[str, Any] = decoder(value)
@@ -60,8 +84,7 @@ class JsonCodec:
             encoder = self._encoders[operation] = self._operation_encoder(operation)
         if encoder is not None:
             output = encoder(output)
-        body = _dumps(output).encode("utf-8", "surrogatepass")
-        return HttpResponse(200, (("x-amzn-RequestId", request_id), ("Content-Type", self._content)), body)
+        return HttpResponse(200, (("x-amzn-RequestId", request_id), self._content_type), _write(output))
 
     def encode_error(self, error: ServiceError, request_id: str) -> HttpResponse:
         code = self._model.error(error.name)
@@ -70,10 +93,9 @@ class JsonCodec:
             ("x-amzn-RequestId", request_id),
             ("x-amzn-query-error", f"{code.code};{fault}"),
             ("x-amzn-errortype", code.type),
-            ("Content-Type", self._content),
+            self._content_type,
         )
-        body = _dumps({"__type": code.type, "message": error.message}).encode("utf-8", "replace")
-        return HttpResponse(code.status, headers, body)
+        return HttpResponse(code.status, headers, _write({"__type": code.type, "message": error.message}))
 
     # -- decoding ----------------------------------------------------------------
 
@@ -129,7 +151,7 @@ class JsonCodec:
 
         def structure(value: Any) -> Any:
             if type(value) is not dict:
-                raise malformed(_LIST if type(value) is list else "Unexpected field type")
+                raise _unexpected(value)
             found = {}
             for wire, item in value.items():
                 if item is not None and wire in converts:
@@ -144,7 +166,7 @@ class JsonCodec:
 
         def items(value: Any) -> Any:
             if type(value) is not list:
-                raise malformed(_OBJECT if type(value) is dict else "Unexpected field type")
+                raise _unexpected(value)
             return [convert(item) if item is not None else None for item in value if item is not None or sparse]
 
         return items
@@ -156,7 +178,7 @@ class JsonCodec:
 
         def entries(value: Any) -> Any:
             if type(value) is not dict:
-                raise malformed(_LIST if type(value) is list else "Unexpected field type")
+                raise _unexpected(value)
             found = {}
             for name, item in value.items():
                 if item is not None:
@@ -236,8 +258,10 @@ def _whole(noun: str) -> Convert:
     def whole(value: Any) -> int:
         if type(value) is int:
             return value
-        if isinstance(value, float) and math.isfinite(value):
-            return int(value)
+        if isinstance(value, float):
+            if math.isfinite(value):
+                return int(value)
+            raise malformed(f"NUMBER_VALUE can not be converted to {noun}")
         if isinstance(value, str):
             raise malformed(f"STRING_VALUE can not be converted to {noun}")
         if isinstance(value, bool):
@@ -254,7 +278,7 @@ def _number(value: Any) -> float:
         return float(value)
     if isinstance(value, str):
         raise malformed("STRING_VALUE can not be converted to a Double")
-    raise malformed(_LIST if isinstance(value, list) else _OBJECT)
+    raise _unexpected(value)
 
 
 def _truth(value: Any) -> bool:
@@ -268,7 +292,13 @@ def _truth(value: Any) -> bool:
 def _blob(value: Any) -> bytes:
     if type(value) is str:
         return blob(value)
-    raise malformed(_LIST if isinstance(value, list) else _OBJECT)
+    raise _unexpected(value)
+
+
+def _unexpected(value: Any) -> ServiceError:
+    if isinstance(value, list):
+        return malformed(_LIST)
+    return malformed(_OBJECT if isinstance(value, dict) else "Unexpected field type")
 
 
 _SCALARS: dict[str, Convert] = {

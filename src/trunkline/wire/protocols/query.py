@@ -26,6 +26,7 @@ Write = Callable[[list[str], Any], None]
 
 _MOST_NAMES = 10_000
 _ENVELOPE = ("Action", "Version")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def parse_form(text: str) -> dict[str, str]:
@@ -79,10 +80,15 @@ class QueryCodec:
             if name not in _ENVELOPE:
                 _plant(tree, name.split("."), value)
         found: dict[str, Any] = self._reader(reference)(tree)
-        for name in self._model.shape(reference).get("required", ()):
-            if name not in found and name not in self._model.judged_by_service:
+        shape = self._model.shape(reference)
+        for name in shape.get("required", ()):
+            if name in found:
+                continue
+            if name not in self._model.judged_by_service:
                 missing = self._model.missing
                 raise ServiceError(missing["name"], missing["message"].format(member=name))
+            if self._model.shape(shape["members"][name])["type"] == "list":
+                found[name] = []  # a form cannot tell an empty list from none
         return found
 
     def encode(self, operation: str, output: dict[str, Any], request_id: str) -> HttpResponse:
@@ -184,11 +190,13 @@ class QueryCodec:
         return entries
 
     def _form_name(self, name: str, reference: dict[str, Any]) -> str:
-        shape = self._model.shape(reference)
+        """A list that is flattened itself goes by its elements' name; one that the reference flattens, by its own."""
+        shape = self._model.shapes[reference["shape"]]
         if shape["type"] == "list" and shape.get("flattened"):
             inner = shape["member"].get("locationName")
             if inner is not None:
                 return str(inner)
+        shape = self._model.shape(reference)
         return str(shape.get("queryName") or shape.get("locationName", name))
 
     # -- writing XML ---------------------------------------------------------------
@@ -202,9 +210,7 @@ class QueryCodec:
     def _write(self, out: list[str], tag: str, shape: Shape, value: Any) -> None:
         kind = shape["type"]
         if kind == "structure":
-            namespace = shape.get("xmlNamespace", "")
-            attribute = f' xmlns="{_escape(namespace["uri"])}"' if isinstance(namespace, dict) else ""
-            out.append(f"<{tag}{attribute}>")
+            out.append(f"<{tag}>")
             self._write_members(out, shape, value)
             out.append(f"</{tag}>")
         elif kind == "list":
@@ -311,10 +317,13 @@ def _numbered(value: Any, between: str | None) -> list[Any]:
         value = value.get(between, {})
         if not isinstance(value, dict):
             return []
-    try:
-        return [item for _, item in sorted((int(number), item) for number, item in value.items() if number)]
-    except (ValueError, TypeError):
-        raise malformed("The elements of a list are numbered from 1") from None
+    elements: dict[int, Any] = {}
+    for number, item in value.items():
+        if number:
+            if _NUMBER.fullmatch(number) is None:
+                raise malformed("The elements of a list are numbered from 1")
+            elements[int(number)] = item
+    return [elements[number] for number in sorted(elements)]
 
 
 def _whole(text: str) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
 from trunkline.kernel.errors import ServiceError
+
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
 def malformed(message: str) -> ServiceError:
@@ -31,16 +34,14 @@ def time(value: Any) -> float:
     """Epoch seconds from a number, ISO 8601 or an RFC 822 date."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    try:
-        if isinstance(value, str):
-            try:
-                return float(value)
-            except ValueError:
-                pass
+    if isinstance(value, str):
+        if _NUMBER.fullmatch(value):
+            return float(value)
+        try:
             when = parsedate_to_datetime(value) if "," in value else datetime.fromisoformat(value)
             return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except ValueError:
-        pass
+        except (ValueError, OverflowError, TypeError, IndexError):
+            pass
     raise malformed("A value is not a timestamp")
 
 

@@ -1,0 +1,250 @@
+"""The query protocol, on the model of SQS."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote, urlencode
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.kernel.errors import InternalFailure, ServiceError
+from trunkline.wire.message import HttpRequest
+from trunkline.wire.protocols import Codec, codec
+from trunkline.wire.protocols.query import old_json
+from trunkline.wire.shapes import ServiceModel
+
+NS = "{http://queue.amazonaws.com/doc/2012-11-05/}"
+OPERATIONS = sorted(ServiceModel.load("sqs").operations)
+
+
+def test_a_map_is_numbered_names_and_values(read_form: Any) -> None:
+    form = "QueueName=q&Attribute.1.Name=DelaySeconds&Attribute.1.Value=5&Tag.1.Key=k&Tag.1.Value=v"
+    assert read_form("CreateQueue", form) == {
+        "QueueName": "q",
+        "Attributes": {"DelaySeconds": "5"},
+        "tags": {"k": "v"},
+    }
+
+
+def test_a_flattened_list_goes_by_the_name_of_its_elements(read_form: Any) -> None:
+    form = "AttributeName.1=All&MessageAttributeName.1=a&MessageAttributeName.2=b&MessageSystemAttributeName.1=c"
+    assert read_form("ReceiveMessage", form) == {
+        "AttributeNames": ["All"],
+        "MessageAttributeNames": ["a", "b"],
+        "MessageSystemAttributeNames": ["c"],
+    }
+
+
+def test_elements_come_in_the_order_of_their_numbers_and_gaps_are_passed_over(read_form: Any) -> None:
+    assert read_form("ReceiveMessage", "AttributeName.10=c&AttributeName.2=a&AttributeName.9=b") == {
+        "AttributeNames": ["a", "b", "c"]
+    }
+
+
+def test_an_entry_of_a_map_without_its_value_is_passed_over(read_form: Any) -> None:
+    form = "Attribute.1.Name=a&Attribute.2.Name=b&Attribute.2.Value=2&Attribute.3.Value=3"
+    assert read_form("CreateQueue", form)["Attributes"] == {"b": "2"}
+
+
+def test_an_empty_list_is_a_name_without_a_value(read_form: Any) -> None:
+    assert read_form("ReceiveMessage", "AttributeName=") == {"AttributeNames": []}
+
+
+def test_a_batch_without_entries_is_an_empty_batch(read_form: Any) -> None:
+    for form in ("QueueUrl=q", "QueueUrl=q&Entries="):
+        assert read_form("SendMessageBatch", form) == {"QueueUrl": "q", "Entries": []}
+
+
+@pytest.mark.parametrize("number", ["x", "-1", "+1", "1_0", "%C2%B2", "%D9%A1", "9" * 5000, "1e3"])
+def test_elements_are_numbered_with_plain_numbers_only(read_form: Any, number: str) -> None:
+    with pytest.raises(ServiceError) as refused:
+        read_form("ReceiveMessage", f"AttributeName.{number}=All")
+    assert refused.value.name == "SerializationException"
+
+
+def test_structures_lie_in_lists_and_maps_as_deep_as_the_model_goes(read_form: Any) -> None:
+    entry = "SendMessageBatchRequestEntry.1."
+    form = {
+        entry + "Id": "one",
+        entry + "DelaySeconds": "7",
+        entry + "MessageAttribute.1.Name": "a",
+        entry + "MessageAttribute.1.Value.DataType": "Binary",
+        entry + "MessageAttribute.1.Value.BinaryValue": "/wA=",
+        entry + "MessageSystemAttribute.1.Name": "AWSTraceHeader",
+        entry + "MessageSystemAttribute.1.Value.StringValue": "t",
+    }
+    assert read_form("SendMessageBatch", urlencode(form))["Entries"] == [
+        {
+            "Id": "one",
+            "DelaySeconds": 7,
+            "MessageAttributes": {"a": {"DataType": "Binary", "BinaryValue": b"\xff\x00"}},
+            "MessageSystemAttributes": {"AWSTraceHeader": {"StringValue": "t"}},
+        }
+    ]
+
+
+def test_a_name_nested_without_end_is_refused(read_form: Any) -> None:
+    with pytest.raises(ServiceError, match="nested too deeply"):
+        read_form("CreateQueue", "Attribute" + ".1" * 10_000 + "=x")
+
+
+def test_more_parameters_than_any_operation_has_are_refused(read_form: Any) -> None:
+    with pytest.raises(ServiceError, match="too many parameters"):
+        read_form("CreateQueue", "a=1&" * 20_000)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "MaxNumberOfMessages=ten",
+        "MaxNumberOfMessages=",
+        "MaxNumberOfMessages=1.5",
+        "MaxNumberOfMessages=%D9%A1",
+        "MaxNumberOfMessages=" + "9" * 5000,
+        "MaxNumberOfMessages.x=1",
+        "AttributeName=All",
+        "QueueUrl=%ff",
+        "%ff=1",
+    ],
+)
+def test_a_parameter_of_the_wrong_form_is_refused(read_form: Any, form: str) -> None:
+    with pytest.raises(ServiceError) as refused:
+        read_form("ReceiveMessage", form)
+    assert refused.value.name == "SerializationException"
+
+
+def test_an_unknown_parameter_is_passed_over(read_form: Any) -> None:
+    assert read_form("ListQueues", "Action=ListQueues&Version=1&AWSAccessKeyId=x&QueueNamePrefix=p") == {
+        "QueueNamePrefix": "p"
+    }
+
+
+def test_a_required_parameter_that_is_missing_is_named(read_form: Any) -> None:
+    with pytest.raises(ServiceError, match=r"The request must contain the parameter VisibilityTimeout\."):
+        read_form("ChangeMessageVisibility", "QueueUrl=q&ReceiptHandle=r")
+
+
+def test_a_get_is_read_from_its_query_string(read_form: Any) -> None:
+    assert read_form("SendMessage", query="Action=SendMessage&MessageBody=a+b%26%C3%A9%2B") == {"MessageBody": "a b&é+"}
+
+
+def test_a_form_has_the_last_word_over_the_query_string(read_form: Any) -> None:
+    found = read_form("SendMessage", "MessageBody=form", query="MessageBody=url&QueueUrl=u")
+    assert found == {"MessageBody": "form", "QueueUrl": "u"}
+
+
+def _element(body: bytes, path: str) -> ElementTree.Element:
+    found = ElementTree.fromstring(body).find("/".join(NS + each for each in path.split("/")))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("text", ["<&>\"'", "]]>", "a\r\nb\rc", "\ttab ", " ", "é😀", "<!--x-->", "&amp;"])
+def test_a_text_comes_back_from_the_xml_as_it_was(by_query: Codec, text: str) -> None:
+    answer = by_query.encode("ReceiveMessage", {"Messages": [{"Body": text}]}, "id")
+    assert _element(answer.body, "ReceiveMessageResult/Message/Body").text == text
+
+
+@pytest.mark.parametrize("bad", ["\x00", "\x08", "\x0b", "\x1f", "\ufffe", "\uffff"])
+def test_what_xml_cannot_hold_becomes_the_replacement_character(by_query: Codec, bad: str) -> None:
+    answer = by_query.encode_error(ServiceError("InvalidParameterValue", f"a{bad}b"), "id")
+    assert _element(answer.body, "Error/Message").text == "a\ufffdb"
+
+
+def test_a_lone_surrogate_does_not_break_the_xml(by_query: Codec) -> None:
+    answer = by_query.encode_error(ServiceError("InvalidParameterValue", "a\ud800b"), "id")
+    assert _element(answer.body, "Error/Message").text == "a?b"
+
+
+def test_an_empty_result_is_one_empty_element(by_query: Codec) -> None:
+    answer = by_query.encode("ReceiveMessage", {}, "id")
+    assert answer.body == (
+        b'<?xml version="1.0"?><ReceiveMessageResponse xmlns="http://queue.amazonaws.com/doc/2012-11-05/">'
+        b"<ReceiveMessageResult/><ResponseMetadata><RequestId>id</RequestId></ResponseMetadata>"
+        b"</ReceiveMessageResponse>"
+    )
+
+
+def test_an_operation_without_output_has_no_result(by_query: Codec) -> None:
+    answer = by_query.encode("DeleteMessage", {}, "id")
+    assert [child.tag for child in ElementTree.fromstring(answer.body)] == [NS + "ResponseMetadata"]
+
+
+def test_lists_and_maps_lie_flat_in_the_result(by_query: Codec) -> None:
+    answer = by_query.encode("ListDeadLetterSourceQueues", {"queueUrls": ["a", "b"], "NextToken": "t"}, "id")
+    result = _element(answer.body, "ListDeadLetterSourceQueuesResult")
+    assert sorted((child.tag, child.text) for child in result) == [
+        (NS + "NextToken", "t"),
+        (NS + "QueueUrl", "a"),
+        (NS + "QueueUrl", "b"),
+    ]
+    answer = by_query.encode("ListQueueTags", {"Tags": {"k": "v"}}, "id")
+    tag = _element(answer.body, "ListQueueTagsResult/Tag")
+    assert [(child.tag, child.text) for child in tag] == [(NS + "Key", "k"), (NS + "Value", "v")]
+
+
+def test_an_error_has_the_legacy_code_and_an_empty_detail(by_query: Codec) -> None:
+    answer = by_query.encode_error(ServiceError("QueueDoesNotExist", "The specified queue does not exist."), "id-1")
+    assert answer.status == 400
+    assert dict(answer.headers)["Content-Type"] == "text/xml"
+    assert answer.body == (
+        b'<?xml version="1.0"?><ErrorResponse xmlns="http://queue.amazonaws.com/doc/2012-11-05/"><Error>'
+        b"<Type>Sender</Type><Code>AWS.SimpleQueueService.NonExistentQueue</Code>"
+        b"<Message>The specified queue does not exist for this wsdl version.</Message><Detail/></Error>"
+        b"<RequestId>id-1</RequestId></ErrorResponse>"
+    )
+
+
+def test_a_code_has_no_suffix_in_the_query_protocol(by_query: Codec) -> None:
+    answer = by_query.encode_error(ServiceError("MissingParameter", "m"), "id")
+    assert _element(answer.body, "Error/Code").text == "MissingParameter"
+
+
+def test_a_failure_of_ours_is_the_receivers_fault(by_query: Codec) -> None:
+    answer = by_query.encode_error(InternalFailure(), "id")
+    assert answer.status == 500
+    assert _element(answer.body, "Error/Type").text == "Receiver"
+
+
+def test_the_old_json_of_an_error_has_code_and_message(by_query: Codec) -> None:
+    answer = old_json(by_query.encode_error(ServiceError("InvalidParameterValue", "<m>"), "id"))
+    assert dict(answer.headers)["Content-Type"] == "application/json"
+    assert json.loads(answer.body) == {"Error": {"Code": "InvalidParameterValue", "Message": "<m>"}, "RequestId": "id"}
+
+
+def test_the_old_json_of_an_answer_has_arrays_where_elements_repeat(by_query: Codec) -> None:
+    answer = old_json(by_query.encode("ListQueues", {"QueueUrls": ["a"]}, "id"))
+    assert json.loads(answer.body)["ListQueuesResponse"]["ListQueuesResult"] == {"QueueUrl": ["a"]}
+
+
+NAMES = st.sampled_from(
+    ["QueueUrl", "Attribute", "1", "2", "Name", "Value", "AttributeName", "MaxNumberOfMessages", "", "Tag", "Key",
+     "SendMessageBatchRequestEntry", "Id", "MessageAttribute", "DataType", "BinaryValue", "BinaryListValue", "x"]
+)  # fmt: skip
+PATHS = st.lists(NAMES | st.text(max_size=3), min_size=1, max_size=6).map(".".join)
+
+
+@given(st.sampled_from(OPERATIONS), st.lists(st.tuples(PATHS, st.text(max_size=8) | st.sampled_from(["1", "YQ=="]))))
+@settings(max_examples=400, deadline=None)
+def test_any_form_decodes_or_is_refused(operation: str, pairs: list[tuple[str, str]]) -> None:
+    body = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs).encode()
+    _decodes_or_is_refused(operation, body)
+
+
+@given(st.sampled_from(OPERATIONS), st.binary())
+def test_any_bytes_decode_as_a_form_or_are_refused(operation: str, body: bytes) -> None:
+    _decodes_or_is_refused(operation, body)
+
+
+def _decodes_or_is_refused(operation: str, body: bytes) -> None:
+    model = ServiceModel.load("sqs")
+    try:
+        found = codec(model, "query").decode(operation, HttpRequest("POST", "/", "", {}, body))
+    except ServiceError as refused:
+        assert refused.name in ("SerializationException", "MissingParameter")
+    else:
+        assert set(found) <= set(model.shape(model.operations[operation]["input"])["members"])
