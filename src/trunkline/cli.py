@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import trunkline
-from trunkline.settings import FIELDS, PREFIX, BadSetting, Settings, environment_name, flag, load
+from trunkline.settings import FIELDS, PREFIX, BadSetting, Settings, environment_name, flag, load, nearest
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,12 +16,14 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="trunkline", description="Amazon SQS on your own machine.")
     root.add_argument("--version", action="version", version=f"trunkline {trunkline.__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="command")
-    serve = commands.add_parser("serve", help="run the server", description="Run the server until SIGTERM or SIGINT.")
+    serve = commands.add_parser("serve", help="run the server", description="Run the server until SIGTERM or SIGINT.",
+                                allow_abbrev=False)  # fmt: skip
     serve.add_argument("--config", metavar="FILE", help=f"TOML file with settings. [{PREFIX}CONFIG]")
     for name, each in FIELDS.items():
         text = f"{each.metadata['help']} [{environment_name(name)}]".replace("%", "%%")
         if isinstance(each.default, bool):
-            serve.add_argument(flag(name), dest=name, action="store_const", const="true", help=text)
+            # A value only to say no to what the environment or the file says.
+            serve.add_argument(flag(name), dest=name, nargs="?", const="true", metavar="true|false", help=text)
         else:
             serve.add_argument(flag(name), dest=name, metavar=name.rsplit("_", 1)[-1].upper(), help=text)
     dump = commands.add_parser("dump", help="print a data directory's rows", description="Print every row of a data "
@@ -32,7 +34,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0, 1 if the server could not run, 2 for a setting that is wrong."""
-    given = parser().parse_args(arguments)
+    root = parser()
+    given, unknown = root.parse_known_args(arguments)
+    if unknown:
+        flags = [flag(name) for name in FIELDS] + ["--config"] if given.command == "serve" else []
+        root.error(f"{unknown[0]} is not a setting{nearest(unknown[0].partition('=')[0], flags)}")
 
     def warn(text: str) -> None:
         print(f"trunkline: warning: {text}", file=sys.stderr)
@@ -40,7 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
     from trunkline import node
 
     if given.command == "dump":
-        return node.dump(Settings(data=given.data), sys.stdout)
+        try:
+            code = node.dump(Settings(data=given.data), sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read has seen enough (dump | head). Nothing more may be written at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return code
     try:
         settings = load(vars(given), os.environ, warn)
     except BadSetting as error:

@@ -198,6 +198,11 @@ def _loop_runner() -> Callable[[Coroutine[Any, Any, int]], int]:
 
 
 async def _serve(settings: Settings) -> int:
+    # First, so that a signal during the start is a stop as well.
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     node = Node(settings)
     await node.start()
     # What is in memory now stays; collecting it again and again would cost p99 and find nothing.
@@ -207,10 +212,6 @@ async def _serve(settings: Settings) -> int:
     # The store's threads hand the interpreter lock to and fro; waiting 5 ms for it each time, as by default, would be
     # most of the latency of a read or of a commit on a slow disk.
     sys.setswitchinterval(0.0002)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     print(banner(settings, settings.host, node.port), flush=True)
     print("Ready.", flush=True)
     assert node.lost is not None
@@ -228,6 +229,8 @@ def dump(settings: Settings, out: IO[str]) -> int:
     try:
         for line in _readable(read_rows(settings.data)):
             out.write(json.dumps(line) + "\n")
+    except BrokenPipeError:
+        raise
     except (StoreError, ServiceError, OSError) as error:
         print(f"trunkline: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,7 @@
 
 The command line, the configuration file and docs/reference/settings.md are
 made from this one table. A flag wins over the environment, the environment
-over the file, the file over the default.
+over the file, the file over the default. An environment variable that is empty is as good as none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,19 @@ def _text(text: str) -> str:
 
 def _account(text: str) -> str:
     """12 digits"""
-    if len(text) != 12 or not text.isdigit():
+    if len(text) != 12 or not (text.isascii() and text.isdigit()):
         raise ValueError
     return text
 
 
 def _path(text: str) -> Path:
     """a path"""
-    return Path(text).expanduser()
+    if not text or "\0" in text:
+        raise ValueError
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~ of somebody who has no home
+        raise ValueError from None
 
 
 def _size(text: str) -> int:
@@ -90,7 +95,10 @@ def _size(text: str) -> int:
 def default_data() -> Path:
     """Where data goes if nobody says otherwise: the user's data directory."""
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "trunkline"
+    try:
+        return Path(base).expanduser() / "trunkline"
+    except RuntimeError:
+        return Path("trunkline-data")  # no home, as in many a container: here, where the banner shows it
 
 
 def option(
@@ -204,11 +212,12 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str], warn: Callabl
 
 def _from_environment(environment: Mapping[str, str], warn: Callable[[str], None]) -> dict[str, Any]:
     values: dict[str, Any] = {}
+    environment = {name: text for name, text in environment.items() if text}
     listen = environment.get("GATEWAY_LISTEN")
     if listen:
         host, _, port = listen.split(",")[0].rpartition(":")
         if host:
-            values["host"] = host
+            values["host"] = host.removeprefix("[").removesuffix("]")
         values["port"] = _convert("port", port, "GATEWAY_LISTEN")
     for wait, name in (("SQS_DELAY_PURGE_RETRY", "purge_wait"), ("SQS_DELAY_RECENTLY_DELETED", "delete_wait")):
         if wait in environment:
@@ -222,34 +231,37 @@ def _from_environment(environment: Mapping[str, str], warn: Callable[[str], None
     known = {environment_name(name) for name in FIELDS} | {PREFIX + "CONFIG"}
     for name in environment:
         if name.startswith(PREFIX) and name not in known:
-            warn(f"the environment variable {name} is not a setting{_nearest(name, known)}")
+            warn(f"the environment variable {name} is not a setting{nearest(name, known)}")
     return values
 
 
 def _from_file(file: Path, warn: Callable[[str], None]) -> dict[str, Any]:
     try:
-        read = tomllib.loads(file.read_text())
+        read = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadSetting(f"the configuration file {file} cannot be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSetting(f"the configuration file {file} is not TOML: {error}") from None
     values: dict[str, Any] = {}
     for name, value in read.items():
         if name in FIELDS:
             values[name] = _convert(name, value, f"{name} in {file}")
         else:
-            warn(f"{name} in {file} is not a setting{_nearest(name, FIELDS)}")
+            warn(f"{name} in {file} is not a setting{nearest(name, FIELDS)}")
     return values
 
 
 def _convert(name: str, value: Any, where: str) -> Any:
     convert = FIELDS[name].metadata["convert"]
     try:
+        if not isinstance(value, str | int | float):
+            raise ValueError  # a table or a list of the file
         return convert(str(value))
     except ValueError:
         raise BadSetting(f"{where} is {str(value)!r}; it takes {convert.__doc__}") from None
 
 
-def _nearest(name: str, known: Any) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """How a message about an unknown name ends."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""

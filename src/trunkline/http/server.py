@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
@@ -34,10 +35,14 @@ REQUEST_SECONDS = 60.0
 """Real seconds in which a request must have come whole once it has begun."""
 IDLE_SECONDS = 300.0
 """Real seconds that a connection may stay open with nothing on it."""
+LINGER_SECONDS = 2.0
+"""Real seconds in which a refused client may still send: a reset would swallow the answer that says why."""
 
 Handler = Callable[[HttpRequest, "Exchange"], None]
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_NOT_IN_A_HEADER = re.compile("[\r\n\0]+")
+_AUTHORITY = re.compile("https?://[^/?]*", re.IGNORECASE)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -61,7 +66,10 @@ class Exchange:
         self._gone = None
         lines = [_STATUS.get(response.status) or f"HTTP/1.1 {response.status} Unknown\r\n"]
         for name, value in response.headers:
-            lines.append(f"{name}: {value}\r\n")
+            line = f"{name}: {value}"
+            if not line.isprintable():
+                line = _NOT_IN_A_HEADER.sub(" ", line)  # or a value could end the header and begin the next
+            lines.append(line + "\r\n")
         lines.append(f"Content-Length: {len(response.body)}\r\n")
         lines.append("Connection: close\r\n\r\n" if self.close else "\r\n")
         head = "".join(lines).encode("latin-1", "replace")
@@ -74,6 +82,11 @@ class Exchange:
             action()
         elif self.data is None:
             self._gone = action
+
+    @property
+    def waits(self) -> bool:
+        """True if nobody would miss the answer: it is not there yet, and its maker can be told to stop."""
+        return self.data is None and self._gone is not None
 
     def forget(self) -> None:
         """The connection is lost."""
@@ -96,9 +109,13 @@ class _Connection(asyncio.Protocol):
         self._head_size = 0
         self._peer = ""
         self._in_request = False
+        self._in_head = False
         self._ending = False
         self._reading_paused = False
         self._full = False
+        self._lingering = False
+        self._unread = 0
+        self._began = 0.0
         self.active = 0.0
 
     # -- the transport -----------------------------------------------------------
@@ -124,24 +141,54 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # A client that has said all may still read: keep the door open while answers are due.
+        # But who waits long has nobody to wait for: a client that was closed looks the same, and what it received
+        # would be lost until its visibility timeout.
         self._ending = True
-        return bool(self._exchanges)
+        self._in_request = False
+        return not all(exchange.waits for exchange in self._exchanges)
 
     def data_received(self, data: bytes) -> None:
         if self._ending:
             return
         self.active = self._server.loop.time()
-        if self._in_request and not self._body:
-            self._head_size += len(data)
+        headers, body_size = (self._headers, self._body_size) if self._in_request else (None, 0)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "Upgrades are not served here.")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             if not self._ending:
-                self._refuse(400, f"The request is not HTTP: {error.__class__.__name__}.")
-        except _TooMuch as error:
-            self._refuse(error.status, error.text)
+                cause = error.__context__
+                if isinstance(cause, _TooMuch):
+                    self._refuse(cause.status, cause.text)
+                else:
+                    self._refuse(400, f"The request is not HTTP: {error}.")
+        else:
+            if headers is self._headers and body_size == self._body_size and self._in_request:
+                # Not a byte of body came, so it is an unfinished line, which the parser keeps whole.
+                self._unread += len(data)
+                if self._unread > MAX_HEADER_BYTES:
+                    self._refuse(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes.")
+
+    def _stay(self, rest: bytes) -> None:
+        """HTTP/1.1 remains: an upgrade is only offered (by Java's client, with every first request), so decline it.
+
+        The parser stops at the end of an upgrading head, body or not: give the head without the offer to a new one.
+        """
+        if self._ending:
+            return
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(400, "This is no proxy.")
+            return
+        head = [method + b" " + self._url + b" HTTP/" + self._parser.get_http_version().encode()]
+        for name, value in self._headers.items():
+            if name not in ("upgrade", "connection"):
+                head.append(f"{name}: {value}".encode("latin-1"))
+        if "close" in self._headers.get("connection", "").lower():
+            head.append(b"connection: close")
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join(head) + b"\r\n\r\n" + rest)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -165,7 +212,9 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._ending:
             return
-        self._in_request = True
+        self._in_request = self._in_head = True
+        self._began = self.active
+        self._unread = 0
         self._url = b""
         self._headers = {}
         self._body = []
@@ -178,6 +227,8 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value))
+        if not self._in_head:
+            return  # a trailer, which may not pose as a header
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         headers = self._headers
         headers[key] = f"{headers[key]},{text}" if key in headers else text
@@ -190,13 +241,17 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._ending:
             return
+        self._in_head = False
         length = self._headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._server.max_body_bytes:
             raise _TooMuch(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
+        if "upgrade" in self._headers and self._parser.should_upgrade():
+            return
         if self._headers.get("expect", "").lower() == "100-continue" and not self._exchanges:
             self._transport.write(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
+        self._unread = 0
         self._body_size += len(body)
         if self._body_size > self._server.max_body_bytes:
             raise _TooMuch(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
@@ -207,11 +262,15 @@ class _Connection(asyncio.Protocol):
             return
         self._in_request = False
         parser = self._parser
+        if parser.should_upgrade():
+            return
         method = parser.get_method().decode("latin-1")
         url = self._url.decode("latin-1")
-        if url.startswith(("http://", "https://")):
+        if not url.startswith("/") and (authority := _AUTHORITY.match(url)):
             # The absolute form, as proxies send it.
-            url = "/" + url.split("://", 1)[1].partition("/")[2]
+            url = url[authority.end() :]
+            if not url.startswith("/"):
+                url = "/" + url
         path, _, query = url.partition("?")
         body = self._body
         request = HttpRequest(
@@ -254,14 +313,19 @@ class _Connection(asyncio.Protocol):
             if exchange.close:
                 close = True
                 break
-        if close or (not exchanges and (self._server.stopping or (self._ending and not self._in_request))):
-            transport.close()
+        if close or (not exchanges and (self._server.stopping or self._ending)):
+            if self._lingering and transport.can_write_eof():
+                transport.write_eof()
+                self._server.loop.call_later(LINGER_SECONDS, transport.abort)
+            else:
+                transport.close()
         elif self._reading_paused:
             self._set_reading()
 
     def _refuse(self, status: int, text: str) -> None:
         """Answer a request that cannot be understood, after those before it, and close."""
-        self._ending = True
+        self._ending = self._lingering = True
+        self._in_request = False
         exchange = Exchange(self, close=True, head=False)
         self._exchanges.append(exchange)
         exchange.respond(_text(status, text))
@@ -273,11 +337,12 @@ class _Connection(asyncio.Protocol):
 
     def check_age(self, now: float) -> None:
         """Close a connection that is idle, or whose request does not come to an end."""
-        age = now - self.active
-        if self._in_request and age > REQUEST_SECONDS:
-            self._refuse(408, "The request did not come to an end in time.")
-        elif not self._exchanges and age > IDLE_SECONDS:
-            self._transport.close()
+        if self._in_request and now - self._began > REQUEST_SECONDS:
+            if not self._reading_paused:
+                self._refuse(408, "The request did not come to an end in time.")
+        elif not self._exchanges and now - self.active > IDLE_SECONDS:
+            # Not close(): that would wait until the client has taken what it was sent.
+            self._transport.abort()
 
     def close_when_answered(self) -> None:
         if not self._exchanges:

@@ -76,6 +76,11 @@ class Commits:
         """True if every unit so far is durable (or failed)."""
         return not self._gathering and not self._under_way
 
+    @property
+    def unsettled(self) -> int:
+        """Units that are neither durable nor failed yet."""
+        return len(self._gathering) + sum(len(batch.units) for batch in self._under_way)
+
     def enqueue(self, unit: Unit, done: Done) -> None:
         """Commit ``unit`` after all earlier ones; ``done(None)`` when durable, ``done(error)`` if that is unknown.
 

@@ -99,7 +99,7 @@ class MemoryStore:
         held = self._partitions.get(partition)
         if held is None:
             return True
-        if not start and not end:
+        if not start and not end and len(held.keys) <= limit:
             del self._partitions[partition]
             return True
         first = bisect_left(held.keys, start)

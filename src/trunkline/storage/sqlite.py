@@ -76,7 +76,10 @@ END;
 """
 
 UPGRADES: dict[int, Callable[[sqlite3.Connection], None]] = {}
-"""From format n to n + 1. Values carry versions of their own and are upgraded on read, so none is rewritten here."""
+"""From format n to n + 1, in one transaction (so without executescript, which would end it).
+
+Values carry versions of their own and are upgraded on read, so none is rewritten here.
+"""
 
 
 class DataDirectoryInUse(StoreError):
@@ -124,8 +127,9 @@ class SqliteStore:
         self._commits_here = 0
         self._commits_seen = 0
         self._wal_pages = 0
-        self._dirty = False
-        self._freed = False
+        # What a killed server left undone is done by the first rest.
+        self._dirty = True
+        self._freed = True
 
     # -- life ------------------------------------------------------------------
 
@@ -153,6 +157,8 @@ class SqliteStore:
             thread = threading.Thread(target=self._work, args=(jobs, idle), name=f"trunkline-{name}", daemon=True)
             thread.start()
             self._threads.append(thread)
+        self._tended = True
+        self._post(_nothing)
 
     def _take_lock(self) -> None:
         self._lock = os.open(self._path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -178,8 +184,10 @@ class SqliteStore:
     async def close(self) -> None:
         if not self._threads:
             return
-        threads, self._threads = self._threads, []
-        await self._put_job(self._last_checkpoint)
+        async with self._turn:
+            threads, self._threads = self._threads, []
+            last = self._enqueue(self._last_checkpoint)
+        await last
         for jobs in (self._jobs, self._reads):
             jobs.put(None)
         for thread in threads:
@@ -189,9 +197,14 @@ class SqliteStore:
         self._release_lock()
 
     def _last_checkpoint(self) -> None:
-        if not self._doubtful:
+        if self._doubtful:
+            return
+        try:
             self._vacuum(1 << 16)
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            # Everything is in the WAL all the same.
+            log.warning("The last checkpoint is left to the next start: %s", error)
 
     # -- threads -----------------------------------------------------------------
 
@@ -218,12 +231,21 @@ class SqliteStore:
                 self._loop.call_soon_threadsafe(_resolve, future, result, error)
 
     async def _run(self, jobs: queue.SimpleQueue[Any], work: Callable[[], Any]) -> Any:
+        self._check_open()
         future = self._loop.create_future()
         jobs.put((work, future))
         return await future
 
     def _put_job(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Work for the writer thread, done in the order of the calls."""
+        """Work for the writer thread, done in the order of the calls. StoreLost after ``close``."""
+        self._check_open()
+        return self._enqueue(work)
+
+    def _check_open(self) -> None:
+        if not self._threads:
+            raise StoreLost("the store is closed")  # nobody would ever answer
+
+    def _enqueue(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
         job: asyncio.Future[Any] = self._loop.create_future()
         self._last_job = job
         job.add_done_callback(self._forget_job)
@@ -250,13 +272,19 @@ class SqliteStore:
 
     def _lease(self, shards: list[int]) -> dict[int, int]:
         taken = {shard: self._epochs.get(shard, 0) + 1 for shard in shards}
-        with _Transaction(self._writer):
-            self._writer.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?)", taken.items())
+        self._probe()
+        try:
+            with _Transaction(self._writer):
+                self._writer.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?)", taken.items())
+        except sqlite3.Error as error:
+            self._doubtful = True
+            raise _translated(error) from error
         self._epochs |= taken
         return taken
 
     async def commit(self, units: list[Unit]) -> Outcome:
         known = self._failures_known
+        self._check_open()
         try:
             async with self._turn:
                 if len(units) <= _HERE_UNITS and self._clock() >= self._aside_until:
@@ -313,9 +341,13 @@ class SqliteStore:
                     partition = part.partition
                     for key, value in part.writes:
                         last[partition, key] = value
-        self._probe()
-        if last:
-            self._write(last)
+        try:
+            self._probe()
+            if last:
+                self._write(last)
+        except StoreError:
+            self._failures += 1
+            raise
         return Outcome(frozenset(stale))
 
     def _write(self, last: dict[tuple[int, bytes], bytes | None]) -> None:
@@ -341,7 +373,6 @@ class SqliteStore:
                         _run_padded(self._writer, statements, flat[at : at + 3 * _ONE_STATEMENT])
         except sqlite3.Error as error:
             self._doubtful = True
-            self._failures += 1
             raise _translated(error) from error
 
     def _probe(self) -> None:
@@ -352,7 +383,6 @@ class SqliteStore:
             with _Transaction(self._writer):
                 self._writer.execute("INSERT OR REPLACE INTO leases VALUES (-1, 1)")
         except sqlite3.Error as error:
-            self._failures += 1
             raise _translated(error) from error
         self._doubtful = False
 
@@ -442,9 +472,11 @@ class SqliteStore:
                     self._freed = self._vacuum(_VACUUM_PAGES)
                     if self._freed:
                         return True
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._dirty = False
+                [(busy, *_)] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
                 self._wal_pages = 0
+                self._dirty = bool(busy)
+                if busy:
+                    return True
             except sqlite3.Error as error:
                 log.warning("Housekeeping put off: %s", error)
         self._tended = False
@@ -514,14 +546,15 @@ def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> Non
     def pragma(name: str) -> Any:
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
+    fresh = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     found = pragma("user_version")
-    if pragma("application_id") not in (0, APPLICATION_ID):
+    # Before anything is changed. A file of ours has its application id before its first table.
+    if pragma("application_id") not in ((0, APPLICATION_ID) if fresh else (APPLICATION_ID,)):
         raise StoreError(f"{file} is a SQLite file of another program")
     if found > FORMAT:
         raise NewerFormat(
             f"the data in {file} has format {found}; this Trunkline knows up to {FORMAT}. Use a newer Trunkline."
         )
-    fresh = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if fresh:
         connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
@@ -542,10 +575,14 @@ def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> Non
         )
         found = FORMAT
     while found < FORMAT:
+        upgrade = UPGRADES.get(found)
+        if upgrade is None:
+            raise StoreError(f"the data in {file} has format {found}, from which no upgrade is known")
         log.info("Upgrading %s from format %d", file, found)
-        UPGRADES[found](connection)
-        found += 1
-        connection.execute(f"PRAGMA user_version={found}")
+        with _Transaction(connection):
+            upgrade(connection)
+            found += 1
+            connection.execute(f"PRAGMA user_version={found}")
     connection.executescript(_CHANGES)
     if (pragma("page_size"), pragma("auto_vacuum"), pragma("application_id")) != (PAGE_SIZE, 2, APPLICATION_ID):
         raise StoreError(f"{file} was not made by Trunkline: its page size, vacuum mode or application id differ")
@@ -557,7 +594,7 @@ def read_rows(path: Path | str) -> Iterator[tuple[int, bytes, bytes]]:
     if not file.exists():
         raise StoreError(f"there is no Trunkline data in {path}")
     try:
-        connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
         try:
             yield from connection.execute("SELECT partition, key, value FROM rows ORDER BY partition, key")
         finally:
@@ -567,7 +604,7 @@ def read_rows(path: Path | str) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def _translated(error: sqlite3.Error) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", None)
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # without what extends it, as CORRUPT_INDEX
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(str(error))
     if isinstance(error, sqlite3.ProgrammingError) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

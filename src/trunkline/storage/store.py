@@ -100,6 +100,8 @@ class Store(Protocol):
     async def erase(self, partition: int, start: bytes, end: bytes, limit: int) -> bool:
         """Delete at the most ``limit`` rows of the range; True when nothing is left in it.
 
+        After exactly ``limit`` rows it may say False although they were the last; ask again.
+
         ``end`` = b"" means the end of the partition. Space goes back to the
         disk by and by. Need not be durable at once: it is repeated after a crash.
         """

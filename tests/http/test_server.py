@@ -1,0 +1,855 @@
+"""The HTTP server on real sockets of loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import re
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trunkline.http.server import (
+    IDLE_SECONDS,
+    MAX_HEADER_BYTES,
+    MAX_PIPELINED,
+    REQUEST_SECONDS,
+    Exchange,
+    HttpServer,
+)
+from trunkline.wire.message import HttpRequest, HttpResponse
+
+LIMIT = 10_000
+
+
+def echo(request: HttpRequest, exchange: Exchange) -> None:
+    """Answer with what was understood."""
+    seen = {
+        "method": request.method,
+        "path": request.path,
+        "query": request.query,
+        "headers": request.headers,
+        "body": request.body.decode("latin-1"),
+    }
+    exchange.respond(HttpResponse(200, (("Content-Type", "application/json"),), json.dumps(seen).encode()))
+
+
+class Held:
+    """A handler that keeps its exchanges until the test answers them."""
+
+    def __init__(self) -> None:
+        self.requests: list[HttpRequest] = []
+        self.exchanges: list[Exchange] = []
+
+    def __call__(self, request: HttpRequest, exchange: Exchange) -> None:
+        self.requests.append(request)
+        self.exchanges.append(exchange)
+
+    async def come(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.exchanges) < count:
+                await asyncio.sleep(0.001)
+
+    def answer(self, index: int, body: bytes = b"") -> None:
+        self.exchanges[index].respond(HttpResponse(200, (), body or self.requests[index].path.encode()))
+
+
+class Answer:
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        assert self.status == 200
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+
+class Wire:
+    """A client that writes and reads bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self, head: bool = False) -> Answer:
+        async with asyncio.timeout(10):
+            text = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *lines = text.removesuffix("\r\n\r\n").split("\r\n")
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+            body = b"" if head else await self.reader.readexactly(int(headers.get("content-length", "0")))
+        return Answer(int(first.split()[1]), headers, body)
+
+    async def closed(self) -> bool:
+        """True when the server has closed, with nothing more to read."""
+        async with asyncio.timeout(10):
+            try:
+                return await self.reader.read() == b""
+            except ConnectionError:
+                return True
+
+
+Scenario = Callable[[HttpServer, Callable[[], Awaitable[Wire]]], Awaitable[None]]
+
+
+def serving(handler: Any, scenario: Scenario, runner: Any = asyncio.run) -> None:
+    async def run() -> None:
+        server = HttpServer(handler, max_body_bytes=LIMIT)
+        port = await server.start("127.0.0.1", 0)
+        wires: list[Wire] = []
+
+        async def connect() -> Wire:
+            wires.append(Wire(*await asyncio.open_connection("127.0.0.1", port)))
+            return wires[-1]
+
+        try:
+            async with asyncio.timeout(60):
+                await scenario(server, connect)
+        finally:
+            for wire in wires:
+                wire.writer.close()
+            await server.stop(grace=5)
+
+    runner(run())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+POST = b"POST /p?q=1 HTTP/1.1\r\nHost: h\r\nX-Twice: a\r\nx-twice: b\r\nContent-Length: 5\r\n\r\nhello"
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def runner(request: pytest.FixtureRequest) -> Any:
+    """Both event loops the server may run on."""
+    return asyncio.run if request.param == "asyncio" else pytest.importorskip("uvloop").run
+
+
+def test_a_request_sent_byte_by_byte_is_understood(runner: Any) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        wire.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in POST:
+            await wire.send(bytes([byte]))
+            await asyncio.sleep(0)
+        seen = (await wire.answer()).seen
+        assert (seen["method"], seen["path"], seen["query"], seen["body"]) == ("POST", "/p", "q=1", "hello")
+        assert seen["headers"] == {"host": "h", "x-twice": "a,b", "content-length": "5"}
+
+    serving(echo, scenario, runner)
+
+
+def test_pipelined_requests_are_answered_in_order_although_answered_out_of_order(runner: Any) -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(5)))
+        await held.come(5)
+        for index in (3, 1, 4, 2, 0):
+            held.answer(index)
+        assert [(await wire.answer()).body for _ in range(5)] == [b"/%d" % n for n in range(5)]
+
+    serving(held, scenario, runner)
+
+
+def test_an_answer_does_not_wait_for_later_requests() -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP/1.1\r\n\r\n")
+        await held.come(2)
+        held.answer(0)
+        assert (await wire.answer()).body == b"/0"
+        held.answer(1)
+        assert (await wire.answer()).body == b"/1"
+
+    serving(held, scenario)
+
+
+def test_a_chunked_body_is_put_together_and_its_trailers_are_no_headers() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await wire.send(head + b"3\r\nabc\r\nA;ext=1\r\n0123456789\r\n0\r\nHost: forged\r\n\r\n")
+        seen = (await wire.answer()).seen
+        assert seen["body"] == "abc0123456789"
+        assert seen["headers"] == {"transfer-encoding": "chunked"}
+        await wire.send(head + b"0\r\nHost: forged\r\n\r\n" + POST)
+        seen = (await wire.answer()).seen
+        assert (seen["body"], seen["headers"]) == ("", {"transfer-encoding": "chunked"})
+        assert (await wire.answer()).seen["body"] == "hello"
+
+    serving(echo, scenario)
+
+
+def test_a_client_that_expects_100_continue_gets_it_before_it_sends_its_body() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n")
+        assert (await wire.answer()).status == 100
+        await wire.send(b"hello")
+        assert (await wire.answer()).seen["body"] == "hello"
+
+    serving(echo, scenario)
+
+
+def test_a_body_that_would_be_too_long_is_refused_before_it_is_sent() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (LIMIT + 1))
+        answer = await wire.answer()
+        assert answer.status == 413
+        assert str(LIMIT).encode() in answer.body
+        assert answer.headers["connection"] == "close"
+        assert await wire.closed()
+
+    serving(echo, scenario)
+
+
+def test_a_body_at_the_limit_is_taken() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % LIMIT + b"x" * LIMIT)
+        assert len((await wire.answer()).seen["body"]) == LIMIT
+
+    serving(echo, scenario)
+
+
+def test_a_chunked_body_beyond_the_limit_is_refused_with_413() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(LIMIT // 1000 + 1):
+            await wire.send(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
+        assert (await wire.answer()).status == 413
+        assert await wire.closed()
+
+    serving(echo, scenario)
+
+
+def test_a_client_that_sends_its_whole_long_body_first_still_reads_why_it_was_refused(runner: Any) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        size = 4 << 20
+        await wire.send(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // 65536):
+            await wire.send(b"x" * 65536)
+        assert (await wire.answer()).status == 413
+
+    serving(echo, scenario, runner)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nX: " + b"a" * (MAX_HEADER_BYTES + 1) + b"\r\n\r\n",
+        b"GET /" + b"a" * (MAX_HEADER_BYTES + 1) + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: aaaaaaaaaa\r\n" % n for n in range(6000)) + b"\r\n",
+    ],
+    ids=["header", "url", "headers"],
+)
+def test_a_head_that_is_too_long_is_refused_with_431(head: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(head)
+        assert (await wire.answer()).status == 431
+        assert await wire.closed()
+
+    serving(echo, scenario)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"GET / HTTP/1.1\r\nX: ",
+        b"GET / HTTP/1.1\r\nX",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: ",
+    ],
+    ids=["value", "name", "trailer"],
+)
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(beginning: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(beginning)
+        with_answer = asyncio.ensure_future(wire.answer())
+        sent = 0
+        while not with_answer.done() and sent < 64 * MAX_HEADER_BYTES:
+            wire.writer.write(b"a" * 4096)
+            sent += 4096
+            await asyncio.sleep(0.0005)
+        assert (await with_answer).status == 431
+        assert sent < 64 * MAX_HEADER_BYTES
+
+    serving(echo, scenario)
+
+
+def test_a_long_body_in_small_pieces_is_not_mistaken_for_a_long_head() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        server.max_body_bytes = 1 << 20
+        wire = await connect()
+        head = b"POST / HTTP/1.1\r\nX: " + b"a" * 40_000
+        await wire.send(head[:20_000])
+        await asyncio.sleep(0.01)
+        await wire.send(head[20_000:] + b"\r\nContent-Length: 200000\r\n\r\n")
+        for _ in range(100):
+            await wire.send(b"x" * 2000)
+            await asyncio.sleep(0)
+        assert len((await wire.answer()).seen["body"]) == 200_000
+
+    serving(echo, scenario)
+
+
+MALFORMED = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+    b"FOO / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/7.3\r\n\r\n",
+    b"GET / SPQR/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nNo colon\r\n\r\n",
+    b"GET / HTTP/1.1\r\nA : b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
+    b"GET / HTTP/1.1\r\nA: \x00b\r\n\r\n",
+    b"GET / HTTP/1.1\r\n: empty\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"CONNECT h:1 HTTP/1.1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nContent-Length: one\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nContent-Length: \xb2\r\n\r\nxx",
+    b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    b"POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnot hex\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+]
+
+
+@pytest.mark.parametrize("data", MALFORMED, ids=range(len(MALFORMED)))
+def test_what_is_not_http_is_refused_with_400_and_the_connection_closed(data: bytes) -> None:
+    calls: list[HttpRequest] = []
+
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        calls.append(request)
+        echo(request, exchange)
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(data)
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert await wire.closed()
+        assert calls == []
+        assert (await exchange_on(await connect())).status == 200  # the server lives
+
+    serving(handler, scenario)
+
+
+async def exchange_on(wire: Wire, request: bytes = GET) -> Answer:
+    await wire.send(request)
+    return await wire.answer()
+
+
+def test_a_malformed_request_is_refused_behind_the_answers_before_it() -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"GET /good HTTP/1.1\r\n\r\nBAD\r\n\r\n")
+        await held.come(1)
+        held.answer(0)
+        assert (await wire.answer()).body == b"/good"
+        assert (await wire.answer()).status == 400
+        assert await wire.closed()
+
+    serving(held, scenario)
+
+
+@pytest.mark.parametrize("request_", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"])
+def test_http_1_0_and_connection_close_are_answered_and_closed(request_: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        answer = await exchange_on(wire, request_ + GET)
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await wire.closed()
+
+    serving(echo, scenario)
+
+
+@pytest.mark.parametrize("request_", [GET, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"])
+def test_a_connection_is_kept_for_the_next_request(request_: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        for _ in range(3):
+            answer = await exchange_on(wire, request_)
+            assert answer.status == 200 and "connection" not in answer.headers
+        assert len(server.connections) == 1
+
+    serving(echo, scenario)
+
+
+def test_the_answer_to_head_has_a_length_and_no_body() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"HEAD /x HTTP/1.1\r\n\r\n")
+        assert int((await wire.answer(head=True)).headers["content-length"]) > 0
+        assert (await exchange_on(wire)).seen["method"] == "GET"
+
+    serving(echo, scenario)
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "query"),
+    [
+        (b"http://host:1/a/b?c=d", "/a/b", "c=d"),
+        (b"HTTPS://host/a", "/a", ""),
+        (b"http://host", "/", ""),
+        (b"http://host?c=/d", "/", "c=/d"),
+        (b"/a?b=http://c/d?e", "/a", "b=http://c/d?e"),
+        (b"/a%2Fb%20", "/a%2Fb%20", ""),
+        (b"*", "*", ""),
+    ],
+)
+def test_urls_in_every_form_are_understood(url: bytes, path: str, query: str) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        method = b"OPTIONS" if url == b"*" else b"GET"
+        seen = (await exchange_on(await connect(), method + b" " + url + b" HTTP/1.1\r\n\r\n")).seen
+        assert (seen["path"], seen["query"]) == (path, query)
+
+    serving(echo, scenario)
+
+
+@pytest.mark.parametrize("body", [b"", b"hello"])
+def test_an_offer_to_upgrade_is_declined_and_the_request_answered_whole(body: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        request = (
+            b"POST /p HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: h\r\nHTTP2-Settings: AAE\r\n"
+            b"Upgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        await wire.send(request + body[:2])
+        await wire.send(body[2:] + GET)
+        seen = (await wire.answer()).seen
+        assert (seen["path"], seen["body"], seen["headers"]["host"]) == ("/p", body.decode(), "h")
+        assert (await wire.answer()).seen["method"] == "GET"
+        assert (await exchange_on(wire, POST)).seen["body"] == "hello"
+
+    serving(echo, scenario)
+
+
+def test_a_half_closed_client_still_gets_its_answers(runner: Any) -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP/1.1\r\n\r\nGET /half")
+        wire.writer.write_eof()
+        await held.come(2)
+        await asyncio.sleep(0.01)
+        held.answer(1)
+        held.answer(0)
+        assert [(await wire.answer()).body for _ in range(2)] == [b"/0", b"/1"]
+        assert await wire.closed()
+        await until(lambda: not server.connections)
+
+    serving(held, scenario, runner)
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_goes_away_calls_when_gone_once(runner: Any, how: str) -> None:
+    held = Held()
+    gone: list[int] = []
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(GET + GET)
+        await held.come(2)
+        for number in range(2):
+            held.exchanges[number].when_gone(lambda number=number: gone.append(number))
+        if how == "reset":
+            wire.writer.transport.abort()
+        else:
+            wire.writer.close()
+        await until(lambda: not server.connections)
+        assert gone == [0, 1]
+        held.answer(0)  # reaches nobody
+        held.exchanges[0].when_gone(lambda: gone.append(7))
+        assert gone == [0, 1, 7], "told at once when it is so already"
+
+    serving(held, scenario, runner)
+
+
+def test_a_client_that_goes_away_after_its_answer_calls_nothing() -> None:
+    held = Held()
+    gone: list[int] = []
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(GET)
+        await held.come(1)
+        held.exchanges[0].when_gone(lambda: gone.append(1))
+        held.answer(0)
+        await wire.answer()
+        wire.writer.close()
+        await until(lambda: not server.connections)
+        assert gone == []
+
+    serving(held, scenario)
+
+
+def test_one_failing_when_gone_does_not_keep_the_others_from_being_told(caplog: pytest.LogCaptureFixture) -> None:
+    held = Held()
+    gone: list[int] = []
+
+    def fail() -> None:
+        raise RuntimeError("told to fail")
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(GET + GET)
+        await held.come(2)
+        held.exchanges[0].when_gone(fail)
+        held.exchanges[1].when_gone(lambda: gone.append(1))
+        wire.writer.transport.abort()
+        await until(lambda: not server.connections)
+        assert gone == [1]
+
+    serving(held, scenario)
+    assert "told to fail" in caplog.text
+
+
+def test_a_second_answer_is_ignored() -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(GET + GET)
+        await held.come(2)
+        held.answer(1, b"first")
+        held.answer(1, b"second")  # while it is held back
+        held.answer(0, b"zero")
+        held.answer(0, b"again")  # when it is sent
+        assert [(await wire.answer()).body for _ in range(2)] == [b"zero", b"first"]
+        await wire.send(GET)
+        await held.come(3)
+        held.answer(2, b"third")
+        assert (await wire.answer()).body == b"third"
+
+    serving(held, scenario)
+
+
+def test_reading_pauses_at_max_pipelined_and_goes_on_as_answers_go_out(runner: Any) -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        for number in range(MAX_PIPELINED):
+            await wire.send(b"GET /%d HTTP/1.1\r\n\r\n" % number)
+            await held.come(number + 1)
+        await wire.send(b"GET /more HTTP/1.1\r\n\r\n")
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert len(held.exchanges) == MAX_PIPELINED, "read on although it was to pause"
+        held.answer(0)
+        await held.come(MAX_PIPELINED + 1)
+        for index in range(1, MAX_PIPELINED + 1):
+            held.answer(index)
+        bodies = [(await wire.answer()).body for _ in range(MAX_PIPELINED + 1)]
+        assert bodies == [b"/%d" % n for n in range(MAX_PIPELINED)] + [b"/more"]
+
+    serving(held, scenario, runner)
+
+
+def test_a_client_that_does_not_read_its_answers_is_read_no_further(runner: Any) -> None:
+    calls = 0
+
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        nonlocal calls
+        calls += 1
+        exchange.respond(HttpResponse(200, (), bytes(1 << 20)))
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        wire.writer.transport.pause_reading()
+        for _ in range(200):
+            wire.writer.write(GET)
+            await asyncio.sleep(0.001)
+        stalled = calls
+        assert stalled < 200
+        wire.writer.transport.resume_reading()
+        for _ in range(200):
+            assert len((await wire.answer()).body) == 1 << 20
+        assert calls == 200
+
+    serving(handler, scenario, runner)
+
+
+def test_a_handler_that_raises_is_answered_with_500_and_the_connection_lives_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        if request.path == "/bad":
+            raise RuntimeError("a secret of ours")
+        echo(request, exchange)
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        answer = await exchange_on(wire, b"GET /bad HTTP/1.1\r\n\r\n")
+        assert answer.status == 500
+        assert b"secret" not in answer.body
+        assert (await exchange_on(wire)).status == 200
+
+    serving(handler, scenario)
+    assert "a secret of ours" in caplog.text
+
+
+def test_stop_answers_what_is_in_flight_and_refuses_new_connections(runner: Any) -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire, idle, half = await connect(), await connect(), await connect()
+        await wire.send(b"GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP/1.1\r\n\r\n")
+        await half.send(b"GET / HT")
+        await held.come(2)
+        await until(lambda: len(server.connections) == 3)
+        stopping = asyncio.ensure_future(server.stop(grace=30))
+        assert await idle.closed()
+        assert await half.closed()
+        with pytest.raises(OSError):
+            await connect()
+        assert not stopping.done()
+        held.answer(1)
+        held.answer(0)
+        first, second = await wire.answer(), await wire.answer()
+        assert (first.body, second.body) == (b"/0", b"/1")
+        assert second.headers["connection"] == "close"
+        assert await wire.closed()
+        await asyncio.wait_for(stopping, 10)
+
+    serving(held, scenario, runner)
+
+
+def test_stop_gives_up_on_what_is_not_answered_in_its_grace() -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(GET)
+        await held.come(1)
+        gone: list[int] = []
+        held.exchanges[0].when_gone(lambda: gone.append(1))
+        await asyncio.wait_for(server.stop(grace=0.01), 10)
+        assert await wire.closed()
+        await until(lambda: gone == [1])
+
+    serving(held, scenario)
+
+
+def test_line_breaks_in_a_header_do_not_reach_the_wire() -> None:
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        headers = (("X-A", "1\r\nSet-Cookie: stolen\r\n\r\nbody"), ("X-B\r\nX-C", "2"), ("X-D", "3\n4\x00"))
+        exchange.respond(HttpResponse(200, headers, b"real"))
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        answer = await exchange_on(wire)
+        assert answer.body == b"real"
+        assert answer.headers == {
+            "x-a": "1 Set-Cookie: stolen body",
+            "x-b x-c": "2",
+            "x-d": "3 4 ",
+            "content-length": "4",
+        }
+
+    serving(handler, scenario)
+
+
+def test_headers_and_statuses_beyond_the_usual_are_sent() -> None:
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        exchange.respond(HttpResponse(799, (("X-Name", "caf\u00e9 \u20ac"),), b""))
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        answer = await exchange_on(await connect())
+        assert (answer.status, answer.headers["x-name"]) == (799, "caf\u00e9 ?")
+
+    serving(handler, scenario)
+
+
+def test_a_half_sent_body_is_answered_with_408_and_the_connection_closed() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(POST[:-2])
+        await until(lambda: bool(server.connections))
+        [connection] = server.connections
+        await until(lambda: connection._body_size > 0)
+        now = server.loop.time()
+        connection.check_age(now + REQUEST_SECONDS - 5)
+        assert not connection.waiting
+        connection.check_age(now + REQUEST_SECONDS + 1)
+        connection.check_age(now + REQUEST_SECONDS + 2)
+        assert (await wire.answer()).status == 408
+        assert await wire.closed()
+
+    serving(echo, scenario)
+
+
+def test_a_request_that_trickles_in_is_not_young_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"GET / HT")
+        await until(lambda: any(c._in_request for c in server.connections))
+        [connection] = server.connections
+        connection._began -= REQUEST_SECONDS + 1  # it began long ago ...
+        await wire.send(b"TP")  # ... and goes on to come
+        before = connection.active
+        await until(lambda: connection.active > before)
+        connection.check_age(server.loop.time())
+        assert (await wire.answer()).status == 408
+
+    serving(echo, scenario)
+
+
+def test_an_idle_connection_is_closed_and_one_that_waits_for_its_answer_is_not() -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        idle, waiting = await connect(), await connect()
+        await waiting.send(GET)
+        await held.come(1)
+        await until(lambda: len(server.connections) == 2)
+        late = server.loop.time() + IDLE_SECONDS
+        for connection in list(server.connections):
+            connection.check_age(late - 5)
+        await asyncio.sleep(0.01)
+        assert len(server.connections) == 2
+        for connection in list(server.connections):
+            connection.check_age(late + 1)
+        assert await idle.closed()
+        held.answer(0)
+        assert (await waiting.answer()).status == 200
+
+    serving(held, scenario)
+
+
+def test_a_port_that_is_taken_raises_oserror() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        assert server._listener is not None
+        port = server._listener.sockets[0].getsockname()[1]
+        with pytest.raises(OSError):
+            await HttpServer(echo).start("127.0.0.1", port)
+
+    serving(echo, scenario)
+
+
+# -- anything at all -------------------------------------------------------------------
+
+fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TOKENS = [
+    b"GET ", b"POST ", b"/", b" HTTP/1.1\r\n", b"\r\n", b"\r\n\r\n", b"Content-Length: 3\r\n", b"abc", b"HTTP/1.0",
+    b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n", b"Connection: close\r\n", b"Upgrade: x\r\n",
+    b"Connection: upgrade\r\n", b"Expect: 100-continue\r\n", b"CONNECT ", b"\x00", b":", b"\xff", GET, POST,
+]  # fmt: skip
+
+
+def never_raises(server: HttpServer, pieces: list[bytes], data: list[bytes]) -> Awaitable[None]:
+    """Send ``pieces``, half-close, and read all answers until the server closes."""
+
+    async def run() -> None:
+        failures: list[Any] = []
+        server.loop.set_exception_handler(lambda loop, context: failures.append(context))
+        assert server._listener is not None
+        port = server._listener.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0)
+            writer.write_eof()
+            data.append(await asyncio.wait_for(reader.read(), 10))
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+        await until(lambda: not server.connections)
+        assert failures == []
+
+    return run()
+
+
+@fuzz
+@given(st.lists(st.binary(max_size=60) | st.sampled_from(TOKENS), max_size=12))
+def test_arbitrary_bytes_never_raise_and_never_hang(pieces: list[bytes]) -> None:
+    logged: list[logging.LogRecord] = []
+    watch = logging.Handler()
+    watch.emit = logged.append  # type: ignore[method-assign]
+    logging.getLogger("trunkline").addHandler(watch)
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        data: list[bytes] = []
+        await never_raises(server, pieces, data)
+        for answers in data:
+            assert not answers or re.match(rb"HTTP/1\.1 (100|200|400|413|431) ", answers)
+
+    try:
+        serving(echo, scenario)
+    finally:
+        logging.getLogger("trunkline").removeHandler(watch)
+    assert logged == []
+
+
+requests = st.tuples(
+    st.sampled_from([b"/", b"/a?b=c", b"http://h/x"]),
+    st.binary(max_size=300),
+    st.booleans(),
+    st.lists(st.integers(1, 40), max_size=3),
+)
+
+
+def encoded(url: bytes, body: bytes, chunked: bool, cuts: list[int]) -> bytes:
+    head = b"POST " + url + b" HTTP/1.1\r\nHost: h\r\n"
+    if not chunked:
+        return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    pieces, at = [], 0
+    for cut in (*cuts, len(body)):
+        if piece := body[at : at + cut]:
+            pieces.append(b"%x\r\n" % len(piece) + piece + b"\r\n")
+            at += len(piece)
+    return head + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(pieces) + b"0\r\n\r\n"
+
+
+@fuzz
+@given(st.lists(requests, min_size=1, max_size=4), st.lists(st.integers(0, 2000), max_size=12))
+def test_valid_requests_split_anywhere_are_all_answered(wanted: list[Any], cuts: list[int]) -> None:
+    whole = b"".join(encoded(*each) for each in wanted)
+    places = [0, *sorted({cut for cut in cuts if cut < len(whole)}), len(whole)]
+    seen: list[bytes] = []
+
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        seen.append(request.body)
+        exchange.respond(HttpResponse(200, (), b"%d" % len(request.body)))
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        data: list[bytes] = []
+        pieces = [whole[a:b] for a, b in itertools.pairwise(places)]
+        await never_raises(server, pieces, data)
+        assert seen == [body for _, body, _, _ in wanted]
+        assert data[0].count(b"HTTP/1.1 200 OK\r\n") == len(wanted)
+
+    serving(handler, scenario)

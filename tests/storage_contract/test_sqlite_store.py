@@ -1,0 +1,418 @@
+"""What only the engine on a disk has: the file, its lock, its format, its room."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trunkline.kernel.time import RealClock
+from trunkline.storage import sqlite
+from trunkline.storage.sqlite import FILE, LOCK, DataDirectoryInUse, NewerFormat, SqliteStore, read_rows
+from trunkline.storage.store import Part, StoreError, StoreFull, StoreLost
+
+
+def in_directory(path: Path, scenario: Callable[[SqliteStore], Awaitable[Any]], **options: Any) -> Any:
+    async def run() -> Any:
+        store = SqliteStore(path, **options)
+        await store.open()
+        try:
+            return await asyncio.wait_for(scenario(store), 60)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def opening(path: Path) -> None:
+    async def nothing(store: SqliteStore) -> None:
+        return
+
+    in_directory(path, nothing)
+
+
+@contextmanager
+def plain(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path / FILE, isolation_level=None)
+    yield connection
+    connection.close()
+
+
+def unit(*writes: tuple[bytes, bytes | None], partition: int = 1, epoch: int = 0) -> list[Part]:
+    return [Part(partition, epoch, list(writes))]
+
+
+async def on_writer(store: SqliteStore, statement: str) -> list[Any]:
+    """Run a statement on the store's own writing connection."""
+    found: list[Any] = await store._run(store._jobs, lambda: store._writer.execute(statement).fetchall())
+    return found
+
+
+def test_reopening_finds_rows_and_epochs(tmp_path: Path) -> None:
+    async def write(store: SqliteStore) -> int:
+        epoch = await store.lease(1)
+        await store.commit([unit((b"k", b"v"), (b"gone", b"v"), epoch=epoch)])
+        await store.commit([unit((b"gone", None), epoch=epoch)])
+        return epoch
+
+    async def read(store: SqliteStore) -> None:
+        assert await store.scan(1, 0, b"", b"\xff", 10) == ([(b"k", b"v")], True)
+        assert (await store.commit([unit((b"k", b"w"), epoch=epoch - 1)])).stale == {0}
+        assert await store.lease(1) > epoch
+
+    epoch = in_directory(tmp_path, write)
+    in_directory(tmp_path, read)
+    assert list(read_rows(tmp_path)) == [(1, b"k", b"v")]
+
+
+def test_a_data_directory_is_made_with_its_parents(tmp_path: Path) -> None:
+    opening(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b" / FILE).exists()
+
+
+def test_a_second_store_on_one_directory_is_refused_with_who_holds_it(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        with pytest.raises(DataDirectoryInUse) as refusal:
+            await SqliteStore(tmp_path).open()
+        assert str(tmp_path) in str(refusal.value)
+        assert f"process {os.getpid()}" in str(refusal.value)
+        assert "--data" in str(refusal.value)
+        # The first is none the worse for it.
+        await store.commit([unit((b"k", b"v"))])
+
+    in_directory(tmp_path, scenario)
+    opening(tmp_path)  # and when it has gone, the next may come
+    assert (tmp_path / LOCK).exists()
+
+
+def test_a_newer_format_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    opening(tmp_path)
+    with plain(tmp_path) as connection:
+        connection.execute("PRAGMA user_version=99")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(NewerFormat) as refusal:
+        opening(tmp_path)
+    assert "99" in str(refusal.value) and "newer Trunkline" in str(refusal.value)
+    assert (tmp_path / FILE).read_bytes() == before
+    with plain(tmp_path) as connection:
+        connection.execute(f"PRAGMA user_version={sqlite.FORMAT}")
+    opening(tmp_path)  # the refusal did not keep the lock
+
+
+def test_an_older_format_is_upgraded_step_by_step_as_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def write(store: SqliteStore) -> None:
+        await store.commit([unit((b"k", b"v"))])
+
+    in_directory(tmp_path, write)
+    old = sqlite.FORMAT
+
+    def first(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE added(a)")
+
+    def second(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO added VALUES (7)")
+
+    monkeypatch.setattr(sqlite, "FORMAT", old + 2)
+    monkeypatch.setattr(sqlite, "UPGRADES", {old: first, old + 1: second})
+    opening(tmp_path)
+    with plain(tmp_path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchall() == [(old + 2,)]
+        assert connection.execute("SELECT a FROM added").fetchall() == [(7,)]
+    opening(tmp_path)  # a second time there is nothing to do
+    assert list(read_rows(tmp_path)) == [(1, b"k", b"v")]
+
+
+def test_an_upgrade_that_fails_leaves_the_older_format_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening(tmp_path)
+    old = sqlite.FORMAT
+
+    def upgrade(connection: sqlite3.Connection) -> None:
+        connection.execute("CREATE TABLE half_done(a)")
+        connection.execute("INSERT INTO nowhere VALUES (1)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "FORMAT", old + 1)
+        patch.setattr(sqlite, "UPGRADES", {old: upgrade})
+        with pytest.raises(StoreError, match="nowhere"):
+            opening(tmp_path)
+        patch.setattr(sqlite, "UPGRADES", {})
+        with pytest.raises(StoreError, match=f"format {old}, from which no upgrade is known"):
+            opening(tmp_path)
+    with plain(tmp_path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchall() == [(old,)]
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name='half_done'").fetchall() == [(0,)]
+    opening(tmp_path)
+
+
+@pytest.mark.parametrize("application", [0, 0x0F055112])
+def test_a_sqlite_file_of_another_program_is_refused_and_not_touched(tmp_path: Path, application: int) -> None:
+    with plain(tmp_path) as connection:
+        connection.execute(f"PRAGMA application_id={application}")
+        connection.execute("CREATE TABLE theirs(a)")
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(StoreError, match="another program"):
+        opening(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"this is somebody's diary\n" * 200)
+    with pytest.raises(StoreError, match="not a database"):
+        opening(tmp_path)
+
+
+def test_a_data_directory_that_is_a_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match=str(tmp_path / "file")):
+        opening(tmp_path / "file")
+
+
+def test_a_new_file_has_its_page_size_vacuum_mode_and_application_id(tmp_path: Path) -> None:
+    opening(tmp_path)
+    with plain(tmp_path) as connection:
+
+        def pragma(name: str) -> Any:
+            return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+        assert pragma("page_size") == 4096
+        assert pragma("auto_vacuum") == 2  # incremental
+        assert pragma("application_id") == int.from_bytes(b"TRKL", "big")
+        assert pragma("user_version") == sqlite.FORMAT
+        assert pragma("journal_mode") == "wal"
+
+
+def test_durability_decides_whether_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> Any:
+        return (await on_writer(store, "PRAGMA synchronous"))[0][0]
+
+    assert in_directory(tmp_path, scenario) == 2  # FULL
+    assert in_directory(tmp_path, scenario, durability="os") == 0
+
+
+def test_a_file_with_another_page_size_is_refused(tmp_path: Path) -> None:
+    with plain(tmp_path) as connection:
+        connection.execute("PRAGMA page_size=8192")
+        connection.execute(f"PRAGMA application_id={sqlite.APPLICATION_ID}")
+        connection.execute("CREATE TABLE rows(a)")
+        connection.execute(f"PRAGMA user_version={sqlite.FORMAT}")
+    with pytest.raises(StoreError, match="page size"):
+        opening(tmp_path)
+
+
+async def until_small(path: Path, size: int) -> int:
+    """Wait for real disk work: the file's size once it is below ``size``, or after 30 s."""
+    end = time.monotonic() + 30
+    while (now := (path / FILE).stat().st_size) >= size and time.monotonic() < end:
+        await asyncio.sleep(0.02)
+    return now
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_the_file_shrinks_after_deletes_while_the_server_rests(tmp_path: Path, erased: bool) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        keys = [b"%05d" % n for n in range(600)]
+        await store.commit([unit(*((key, bytes(4000)) for key in keys))])
+        await on_writer(store, "PRAGMA wal_checkpoint(TRUNCATE)")
+        full = (tmp_path / FILE).stat().st_size
+        assert full > 2_000_000
+        if erased:
+            while not await store.erase(1, b"", b"", 200):
+                pass
+        else:
+            await store.commit([unit(*((key, None) for key in keys))])
+        assert await until_small(tmp_path, full // 10) < full // 10
+        end = time.monotonic() + 30
+        while (tmp_path / (FILE + "-wal")).stat().st_size and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        assert (tmp_path / (FILE + "-wal")).stat().st_size == 0
+        assert await store.scan(1, 0, b"", b"\xff", 10) == ([], True)
+
+    in_directory(tmp_path, scenario, durability="os")
+
+
+def test_pages_freed_before_a_crash_go_back_to_the_disk_after_it(tmp_path: Path) -> None:
+    async def fill(store: SqliteStore) -> None:
+        await store.commit([unit(*((b"%05d" % n, bytes(4000)) for n in range(600)))])
+
+    in_directory(tmp_path, fill)
+    with plain(tmp_path) as connection:  # as a killed server leaves it: deleted, not yet given back
+        connection.execute("DELETE FROM rows")
+    full = (tmp_path / FILE).stat().st_size
+
+    async def read(store: SqliteStore) -> int:
+        await store.commit([unit((b"k", b"v"))])
+        return await until_small(tmp_path, full // 10)
+
+    assert in_directory(tmp_path, read) < full // 10
+
+
+def test_a_full_disk_is_said_to_be_full_and_later_commits_go_on(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        await store.commit([unit((b"a", b"1"))])
+        [(pages,)] = await on_writer(store, "PRAGMA page_count")
+        await on_writer(store, f"PRAGMA max_page_count={pages + 2}")
+        with pytest.raises(StoreFull):
+            await store.commit([unit((b"b", b"1")), unit((b"big", bytes(100_000)))])
+        # Nothing of it was applied, and what fits goes through at once.
+        assert await store.load(1, 0, [b"a", b"b", b"big"]) == [b"1", None, None]
+        await store.commit([unit((b"a", b"2"))])
+        await on_writer(store, "PRAGMA max_page_count=1000000")
+        await store.commit([unit((b"big", bytes(100_000)))])
+        assert await store.load(1, 0, [b"a", b"b", b"big"]) == [b"2", None, bytes(100_000)]
+
+    in_directory(tmp_path, scenario)
+
+
+def test_after_a_failed_commit_nothing_is_promised_until_the_probe_has_gone_through(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        await store.commit([unit((b"a", b"1"))])
+        await on_writer(
+            store, "CREATE TRIGGER refuse BEFORE INSERT ON rows WHEN NEW.key=x'62' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+        with pytest.raises(StoreError, match="no"):
+            await store.commit([unit((b"a", b"2"), (b"b", b"1"))])
+        assert await store.load(1, 0, [b"a", b"b"]) == [b"1", None]
+        # While the probe itself fails nothing is taken, not even what would go through.
+        await on_writer(
+            store,
+            "CREATE TRIGGER probe BEFORE INSERT ON leases BEGIN SELECT RAISE(ABORT, 'the disk is still ill'); END",
+        )
+        for call in (
+            store.commit([unit((b"a", b"3"))]),
+            store.commit([]),
+            store.erase(1, b"", b"", 10),
+            store.lease(1),
+        ):
+            with pytest.raises(StoreError, match="still ill"):
+                await call
+        assert await store.load(1, 0, [b"a"]) == [b"1"]
+        await on_writer(store, "DROP TRIGGER probe")
+        await store.commit([unit((b"a", b"4"))])
+        assert await store.load(1, 0, [b"a", b"b"]) == [b"4", None]
+
+    in_directory(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_commit_called_before_the_failure_of_an_earlier_one_was_known_is_refused(tmp_path: Path, slow: bool) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        if slow:
+            store._aside_until = float("inf")  # every commit goes to the writer thread
+        await store.commit([unit((b"a", b"1"))])
+        await on_writer(store, "CREATE TEMP TRIGGER no BEFORE INSERT ON main.rows BEGIN SELECT RAISE(ABORT, 'no'); END")
+        first = asyncio.ensure_future(store.commit([unit((b"b", b"2"))]))
+        second = asyncio.ensure_future(store.commit([unit((b"c", b"3"))]))
+        if slow:
+            await asyncio.sleep(0)
+            store._jobs.put((lambda: store._writer.execute("DROP TRIGGER temp.no"), None))
+        failures = await asyncio.gather(first, second, return_exceptions=True)
+        assert all(isinstance(failure, StoreError) for failure in failures)
+        if not slow:
+            await on_writer(store, "DROP TRIGGER temp.no")
+        await store.commit([unit((b"d", b"4"))])
+        assert await store.load(1, 0, [b"a", b"b", b"c", b"d"]) == [b"1", None, None, b"4"]
+
+    in_directory(tmp_path, scenario)
+
+
+def test_a_slow_disk_sends_commits_to_the_writer_thread_and_a_quick_one_takes_them_back(tmp_path: Path) -> None:
+    now = [0.0]
+    took = [0.0]
+
+    class Clock(RealClock):
+        def monotonic(self) -> float:
+            now[0] += took[0]
+            return now[0]
+
+    async def scenario(store: SqliteStore) -> None:
+        async def here() -> bool:
+            before = store._commits_here
+            await store.commit([unit((b"k", b"v"))])
+            return store._commits_here > before
+
+        await on_writer(store, "SELECT 1")  # what the thread does at the start is done
+        took[0] = 0.0001
+        assert all([await here() for _ in range(5)])
+        took[0] = 0.01
+        assert await here() and await here(), "one slow commit is no reason yet"
+        assert not await here()
+        now[0] += 10
+        took[0] = 0.0001
+        assert await here() and await here()
+
+    in_directory(tmp_path, scenario, real=Clock())
+
+
+def test_a_lease_that_fails_raises_a_store_error_and_gives_no_epoch_away(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        first = await store.lease(1)
+        await on_writer(store, "CREATE TRIGGER t BEFORE INSERT ON leases BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(StoreError, match="no"):
+            await store.lease(1)
+        await on_writer(store, "DROP TRIGGER t")
+        assert (await store.commit([unit((b"k", b"v"), epoch=first)])).stale == frozenset()
+
+    in_directory(tmp_path, scenario)
+
+
+def test_reads_go_on_while_commits_fail(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        await store.commit([unit((b"a", b"1"))])
+        await on_writer(store, "CREATE TRIGGER t BEFORE INSERT ON rows BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(StoreError):
+            await store.commit([unit((b"a", b"2"))])
+        assert await store.scan(1, 0, b"", b"\xff", 10) == ([(b"a", b"1")], True)
+
+    in_directory(tmp_path, scenario)
+
+
+def test_a_closed_store_refuses_calls_instead_of_leaving_them_waiting(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = SqliteStore(tmp_path)
+        await store.open()
+        await store.close()
+        for call in (store.commit([unit((b"k", b"v"))]), store.load(1, 0, [b"k"]), store.lease(1)):
+            with pytest.raises(StoreLost):
+                await asyncio.wait_for(call, 10)
+
+    asyncio.run(run())
+
+
+def test_close_waits_for_commits_that_were_made_before_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = SqliteStore(tmp_path)
+        await store.open()
+        commits = [asyncio.ensure_future(store.commit([unit((b"%d" % n, b"v"))])) for n in range(20)]
+        await asyncio.sleep(0)
+        await store.close()
+        for commit in commits:
+            assert (await asyncio.wait_for(commit, 10)).stale == frozenset()
+
+    asyncio.run(run())
+    assert len(list(read_rows(tmp_path))) == 20
+
+
+def test_a_reader_sees_every_commit_that_has_returned(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        for number in range(50):
+            value = str(number).encode()
+            await store.commit([unit((b"k", value))])
+            assert await store.load(1, 0, [b"k"]) == [value]
+
+    in_directory(tmp_path, scenario, durability="os")
+
+
+def test_rows_of_a_directory_without_data_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no Trunkline data"):
+        list(read_rows(tmp_path))
+    assert list(tmp_path.iterdir()) == [], "reading made something"

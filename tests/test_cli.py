@@ -1,0 +1,135 @@
+"""The command line in this process: everything that ends before a server runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+import trunkline
+from trunkline import node
+from trunkline.banner import banner
+from trunkline.cli import main
+from trunkline.settings import FIELDS, Settings, flag
+from trunkline.storage.sqlite import SqliteStore
+from trunkline.storage.store import Part
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EDGE_PORT", "GATEWAY_LISTEN", "DATA_DIR", "LS_LOG", "DEBUG", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings that servers would have run with."""
+    found: list[Settings] = []
+
+    def run(settings: Settings) -> int:
+        found.append(settings)
+        return 0
+
+    monkeypatch.setattr(node, "run", run)
+    return found
+
+
+def exit_code(*arguments: str) -> int | str | None:
+    """Of a call that argparse ends."""
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    return end.value.code
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("--version") == 0
+    assert capsys.readouterr().out == f"trunkline {trunkline.__version__}\n"
+
+
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("serve", "--help") == 0
+    shown = capsys.readouterr().out
+    for name in FIELDS:
+        assert flag(name) in shown
+
+
+def test_flags_become_settings(ran: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUNKLINE_PORT", "1")
+    monkeypatch.setenv("TRUNKLINE_REGION", "eu-west-1")
+    assert main(["serve", "--port", "2", "--memory", "--queue-url=path"]) == 0
+    [settings] = ran
+    assert (settings.port, settings.region, settings.memory, settings.queue_url) == (2, "eu-west-1", True, "path")
+
+
+def test_a_flag_can_also_say_no(ran: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUNKLINE_MEMORY", "1")
+    assert main(["serve", "--memory", "false"]) == 0
+    assert main(["serve"]) == 0
+    assert [settings.memory for settings in ran] == [False, True]
+
+
+def test_a_bad_value_is_one_line_and_exit_code_2(ran: list[Settings], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--port", "http"]) == 2
+    assert capsys.readouterr().err == "trunkline: --port is 'http'; it takes a whole number from 0 to 65535\n"
+    assert ran == []
+
+
+@pytest.mark.parametrize("given", [["--prot", "1"], ["--prot=1"], ["--por", "1"]])
+def test_an_unknown_flag_is_refused_with_the_nearest(
+    given: list[str], ran: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("serve", *given) == 2
+    assert "did you mean --port?" in capsys.readouterr().err
+    assert ran == []
+
+
+def test_an_unknown_name_in_the_environment_is_warned_about_and_the_server_runs(
+    ran: list[Settings], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUNKLINE_DURABILTY", "os")
+    assert main(["serve"]) == 0
+    shown = capsys.readouterr().err
+    assert shown.startswith("trunkline: warning: ") and "did you mean TRUNKLINE_DURABILITY?" in shown
+    assert len(ran) == 1
+
+
+def test_a_configuration_file_is_read(ran: list[Settings], tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("window = 77\n")
+    assert main(["serve", "--config", str(tmp_path / "c.toml")]) == 0
+    assert ran[0].window == 77
+
+
+@pytest.mark.parametrize("name", ["data", "odd ?name#100%"])
+def test_dump_prints_every_row_as_json_lines(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def fill() -> None:
+        store = SqliteStore(tmp_path / name)
+        await store.open()
+        await store.commit([[Part(1, 0, [(b"\x01k", b"text"), (b"\x02", b"\xff\x00")]), Part(0, 0, [(b"a", b"")])]])
+        await store.close()
+
+    asyncio.run(fill())
+    before = (tmp_path / name / "trunkline.db").read_bytes()
+    assert main(["dump", str(tmp_path / name)]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"partition": 0, "key": "61", "bytes": 0, "hex": ""},
+        {"partition": 1, "key": "016b", "bytes": 4, "text": "text"},
+        {"partition": 1, "key": "02", "bytes": 2, "hex": "ff00"},
+    ]
+    assert (tmp_path / name / "trunkline.db").read_bytes() == before
+
+
+def test_dump_of_a_directory_without_data_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dump", str(tmp_path / "none")]) == 1
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", f"trunkline: there is no Trunkline data in {tmp_path / 'none'}\n")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_banner_shows_address_data_durability_and_auth(tmp_path: Path) -> None:
+    shown = banner(Settings(data=tmp_path, durability="os", strict=True), "::1", 1234)
+    for part in ("http://[::1]:1234", str(tmp_path), "durability  os", "auth        open, strict"):
+        assert part in shown
+    shown = banner(Settings(memory=True), "127.0.0.1", 1)
+    assert "in memory" in shown and "durability  none" in shown
