@@ -8,6 +8,7 @@ the process around it, for tests and for people's own programs.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import json
 import logging
@@ -96,9 +97,10 @@ class Node:
             version=trunkline.__version__,
             clock=self.timekeeper,
             reset=self.reset,
-            inspect=SqsPages(look, urls.parse, self.ids, settings.account, settings.region).answer,
+            inspect=SqsPages(look, inspection.purge, urls.parse, self.ids, settings.account, settings.region).answer,
             unenforced=UNENFORCED,
             from_anywhere=settings.clock_from == "anywhere",
+            settings={name: _plain(value) for name, value in dataclasses.asdict(settings).items()},
         )
         self.gateway = Gateway(
             {"sqs": sqs.operations(), "sts": sts.operations()},
@@ -157,6 +159,11 @@ class FutureToken:
 def _timer(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
     """Real seconds from now; the result takes it back."""
     return asyncio.get_running_loop().call_later(seconds, action).cancel
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON has it."""
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _refuse(answer: Any) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,20 @@ def frozen() -> Iterator[Server]:
 
 
 @pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """Starts servers with options of the test's own; all are stopped after it."""
+    servers: list[Server] = []
+
+    def begin(*options: str) -> Server:
+        servers.append(Server(*options).start())
+        return servers[-1]
+
+    yield begin
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
 def durable(tmp_path: Path) -> Iterator[Server]:
     """A server with a data directory, to be stopped, killed and started again."""
     server = Server("--data", str(tmp_path / "data")).start()
@@ -121,6 +137,6 @@ def sqs(shared: Server) -> Any:
 @pytest.fixture
 def queue(sqs: Any, request: pytest.FixtureRequest) -> str:
     """The URL of an empty standard queue named after the test."""
-    name = request.node.name[:60].replace("[", "-").replace("]", "-").replace(".", "-")
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", request.node.name)[:60] + "-" + uuid.uuid4().hex[:8]
     url: str = sqs.create_queue(QueueName=name)["QueueUrl"]
     return url

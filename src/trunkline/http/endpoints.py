@@ -8,7 +8,13 @@
     POST /_trunkline/reset          {"account": …, "service": …}  empty it
     POST /_localstack/state/reset, /_ministack/reset            the same
     GET  /_trunkline/unenforced                                 what is stored and not enforced
+    GET  /_localstack/info, init[/<stage>], plugins, config, diagnose   what LocalStack's pages say, of us
+    POST /_localstack/state/save                                nothing is left to save: said if it is so
     GET  /_aws/sqs/messages[/<region>/<account>/<queue>]        look at messages without receiving them
+    DELETE /_aws/sqs/messages[/…]                               purge the queue
+
+What such pages do elsewhere and we do not is refused with 501 and the reason:
+restart, kill, loading of state, configuration at run time, init scripts.
 
 Parameters may stand in the query string or in a JSON body. Clock and reset
 are answered only to callers on this machine, unless ``clock_from`` says so.
@@ -72,6 +78,14 @@ class BadRequest(Exception):
     """The text says what was wrong and what to send."""
 
 
+class NotServed(Exception):
+    """The text says what is not done here, and what to do instead."""
+
+
+_STAGES = ("BOOT", "START", "READY", "SHUTDOWN")
+_INSPECTED = ("/_aws/sqs/messages", "/_ministack/sqs/messages")
+
+
 class Endpoints:
     """``handle`` answers a request for one of its pages and returns True; it returns False for any other."""
 
@@ -84,6 +98,7 @@ class Endpoints:
         inspect: Inspect,
         unenforced: list[dict[str, str]],
         from_anywhere: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._services = services
         self._version = version
@@ -92,11 +107,18 @@ class Endpoints:
         self._inspect = inspect
         self._unenforced = unenforced
         self._from_anywhere = from_anywhere
+        self._settings = dict(settings or {})
         self._tasks: set[asyncio.Task[None]] = set()
         self._pages: dict[tuple[str, str], Callable[[dict[str, Any]], Awaitable[Any]]] = {}
         for path in ("/_trunkline/health", "/_localstack/health", "/health"):
             self._pages["GET", path] = self._health
         self._pages["GET", "/_localstack/info"] = self._info
+        self._pages["GET", "/_localstack/plugins"] = self._plugins
+        self._pages["GET", "/_localstack/config"] = self._config
+        self._pages["GET", "/_localstack/diagnose"] = self._diagnose
+        self._pages["GET", "/_localstack/init"] = self._init
+        for stage in _STAGES:
+            self._pages["GET", f"/_localstack/init/{stage.lower()}"] = self._init_stage
         self._pages["GET", "/_trunkline/unenforced"] = self._show_unenforced
         self._pages["GET", "/_trunkline/clock"] = self._show_clock
         self._guarded: dict[tuple[str, str], Callable[[dict[str, Any]], Awaitable[Any]]] = {
@@ -104,14 +126,21 @@ class Endpoints:
             ("POST", "/_trunkline/clock/resume"): self._resume,
             ("POST", "/_trunkline/clock/advance"): self._advance,
             ("POST", "/_trunkline/clock/set"): self._set,
+            ("POST", "/_localstack/health"): self._act,
+            ("POST", "/_localstack/config"): self._configure,
+            ("POST", "/_localstack/state/save"): self._save,
+            ("POST", "/_localstack/state/load"): self._load,
         }
+        for service in services:
+            self._guarded["POST", f"/_localstack/state/save/{service}"] = self._save
+            self._guarded["POST", f"/_localstack/state/load/{service}"] = self._load
         for path in ("/_trunkline/reset", "/_localstack/state/reset", "/_ministack/reset"):
             self._guarded["POST", path] = self._empty
 
     def handle(self, request: HttpRequest, respond: Respond) -> bool:
         path = request.path.rstrip("/") or "/"
         method = "GET" if request.method == "HEAD" else request.method
-        if path == "/_aws/sqs/messages" or path.startswith("/_aws/sqs/messages/"):
+        if any(path == root or path.startswith(root + "/") for root in _INSPECTED):
             self._spawn(self._run_inspect(request, respond))
             return True
         page = self._pages.get((method, path)) or self._guarded.get((method, path))
@@ -127,7 +156,7 @@ class Endpoints:
             return True
         if path.startswith(("/_trunkline", "/_localstack", "/_ministack", "/_aws")):
             pages = ", ".join(sorted({p for _, p in (*self._pages, *self._guarded)}))
-            respond(_json(404, {"message": f"There is no page {path}. There are: {pages}, /_aws/sqs/messages"}))
+            respond(_json(404, {"message": f"There is no page {path}. There are: {pages}, {', '.join(_INSPECTED)}"}))
             return True
         return False
 
@@ -148,9 +177,11 @@ class Endpoints:
         self, page: Callable[[dict[str, Any]], Awaitable[Any]], request: HttpRequest, respond: Respond
     ) -> None:
         try:
-            answer = _json(200, await page(_parameters(request)))
+            answer = _json(200, await page({**_parameters(request), _PATH: request.path.rstrip("/")}))
         except BadRequest as error:
             answer = _json(400, {"message": str(error)})
+        except NotServed as error:
+            answer = _json(501, {"message": str(error)})
         except ServiceError as error:
             answer = _json(503, {"message": error.message})
         except Exception:
@@ -181,6 +212,47 @@ class Endpoints:
 
     async def _info(self, _: dict[str, Any]) -> Any:
         return {"version": self._version, "edition": "community", "is_license_activated": False}
+
+    async def _plugins(self, _: dict[str, Any]) -> Any:
+        return {}
+
+    async def _config(self, _: dict[str, Any]) -> Any:
+        return self._settings
+
+    async def _configure(self, _: dict[str, Any]) -> Any:
+        raise NotServed("Settings are fixed at the start: give them as flags, in the environment or in the file")
+
+    async def _diagnose(self, parameters: dict[str, Any]) -> Any:
+        return {
+            "version": self._version,
+            "health": await self._health(parameters),
+            "clock": await self._show_clock(parameters),
+            "config": self._settings,
+            "unenforced": self._unenforced,
+        }
+
+    async def _init(self, _: dict[str, Any]) -> Any:
+        """Trunkline runs no scripts; whoever waits for a stage may go on, for a server that answers is ready."""
+        return {"completed": {stage: stage != "SHUTDOWN" for stage in _STAGES}, "scripts": []}
+
+    async def _init_stage(self, parameters: dict[str, Any]) -> Any:
+        return {"completed": parameters[_PATH].rpartition("/")[2].upper() != "SHUTDOWN", "scripts": []}
+
+    async def _act(self, parameters: dict[str, Any]) -> Any:
+        action = parameters.get("action")
+        if action not in ("restart", "kill"):
+            raise BadRequest(f'health takes {{"action": "restart" or "kill"}}, not {action!r}')
+        raise NotServed(
+            "Trunkline does not end or restart itself: send the process SIGTERM, or empty it with /_trunkline/reset"
+        )
+
+    async def _save(self, _: dict[str, Any]) -> Any:
+        if self._settings.get("memory"):
+            raise NotServed("This server keeps everything in memory and saves nothing: start it without --memory")
+        return {"message": "Nothing is left to save: a change is answered when the data directory holds it."}
+
+    async def _load(self, _: dict[str, Any]) -> Any:
+        raise NotServed("State is read when the server starts: stop it, put the data directory in place, start it")
 
     async def _show_unenforced(self, _: dict[str, Any]) -> Any:
         return {"unenforced": self._unenforced}
@@ -227,7 +299,13 @@ class Endpoints:
             raise BadRequest(f"There is no service {service!r} here; there are: {', '.join(self._services)}")
         if account is not None and not (str(account).isdigit() and len(str(account)) == 12):
             raise BadRequest(f"An account has 12 digits; {account!r} has not")
+        if _truth(parameters.get("init")):
+            raise NotServed("Trunkline runs no init scripts: reset without init, and run them yourself")
         return {"reset": await self._reset(None if account is None else str(account), service)}
+
+
+_PATH = " path"
+"""A page's own path among its parameters: no client can send this name by accident."""
 
 
 def _parameters(request: HttpRequest) -> dict[str, Any]:

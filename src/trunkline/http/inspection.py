@@ -3,12 +3,15 @@
     GET|POST /_aws/sqs/messages?QueueUrl=…[&ShowInvisible=true&ShowDelayed=true]
     GET      /_aws/sqs/messages/<region>/<account>/<queue>[?…]
     POST     /_aws/sqs/messages/ with X-Amz-Target: AmazonSQS.ReceiveMessage    (an SDK)
+    DELETE   /_aws/sqs/messages…                                                purges the queue, as floci does
+    …        /_ministack/sqs/messages?account=…&QueueUrl=…                      MiniStack's name of the same
 
 Answers are ReceiveMessage's, in XML, or in JSON to those that accept it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -20,10 +23,17 @@ from trunkline.wire.protocols import codec
 from trunkline.wire.protocols.query import old_json
 from trunkline.wire.shapes import ServiceModel
 
-_ROOT = "/_aws/sqs/messages"
+_ROOTS = ("/_aws/sqs/messages", "/_ministack/sqs/messages")
+
+_METHODS = ("GET", "HEAD", "POST", "DELETE")
+_ACTION = "ReceiveMessage"
+_JSON = ("Content-Type", "application/json")
 
 Look = Callable[[str, str, str, bool, bool], Awaitable[list[dict[str, Any]]]]
 """(account, region, queue, in flight too, delayed too) -> messages as ReceiveMessage shows them."""
+
+Empty = Callable[[str, str, str], Awaitable[None]]
+"""(account, region, queue) -> when all its messages are deleted."""
 
 
 class Place(Protocol):
@@ -39,9 +49,10 @@ class Place(Protocol):
 
 class SqsPages:
     def __init__(
-        self, look: Look, parse_url: Callable[[str], Place | None], ids: Ids, account: str, region: str
+        self, look: Look, empty: Empty, parse_url: Callable[[str], Place | None], ids: Ids, account: str, region: str
     ) -> None:
         self._look = look
+        self._empty = empty
         self._parse = parse_url
         self._ids = ids
         self._account = account
@@ -53,7 +64,16 @@ class SqsPages:
         request_id = self._ids.text()
         wants_json = not json_target and "application/json" in request.headers.get("accept", "")
         try:
+            if request.method not in _METHODS:
+                text = f"This page takes {', '.join(_METHODS)}, not {request.method}."
+                return HttpResponse(405, (_JSON,), json.dumps({"message": text}).encode())
+            action = request.headers.get("x-amz-target", "").rpartition(".")[2] or parameters.get("Action", _ACTION)
+            if action != _ACTION:
+                raise ServiceError("InvalidRequest", "This endpoint only accepts ReceiveMessage calls")
             account, region, name = self._place(request, parameters)
+            if request.method == "DELETE":
+                await self._empty(account, region, name)
+                return HttpResponse(200, (_JSON,), json.dumps({"purged": name}).encode())
             shown = await self._look(
                 account, region, name, _said(parameters, "ShowInvisible"), _said(parameters, "ShowDelayed")
             )
@@ -67,11 +87,13 @@ class SqsPages:
         account, region = self._account, self._region
         if credential is not None:
             account, region = sigv4.account_of(credential.access_key, account), credential.region
-        path = request.path[len(_ROOT) :].strip("/")
+        if parameters.get("account"):
+            account = str(parameters["account"])
+        path = next(request.path[len(root) :] for root in _ROOTS if request.path.startswith(root)).strip("/")
         if path:
             parts = path.split("/")
             if len(parts) != 3:
-                raise ServiceError("InvalidAddress", f"The path is {_ROOT}/<region>/<account>/<queue>.")
+                raise ServiceError("InvalidAddress", f"The path is {_ROOTS[0]}/<region>/<account>/<queue>.")
             return parts[1], parts[0], parts[2]
         url = parameters.get("QueueUrl")
         place = self._parse(str(url)) if url else None

@@ -17,6 +17,7 @@ from trunkline.kernel.errors import ServiceError
 from trunkline.services.sqs.commands import QueueSettings
 from trunkline.services.sqs.errors import bad_attribute, unknown_attribute
 from trunkline.services.sqs.limits import MAXIMUM_BYTES
+from trunkline.services.sqs.policy_limits import excess
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def _policy(text: str) -> str:
         statements = value.get("Statement") if value is not None else None
         if not isinstance(statements, list):
             statements = [statements]
-        if not all(isinstance(each, dict) for each in statements):
+        if value is None or not all(isinstance(each, dict) for each in statements) or excess(text, value):
             raise ValueError
     return text
 

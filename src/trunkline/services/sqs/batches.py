@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.errors import InternalFailure, ServiceError, ServiceUnavailable
 from trunkline.services.sqs.errors import missing
 from trunkline.services.sqs.limits import BATCH_ENTRIES
 
@@ -41,4 +41,9 @@ def check_ids(entries: list[dict[str, Any]] | None, entry_name: str) -> None:
 
 def failed(id_: str, error: ServiceError) -> dict[str, Any]:
     """A BatchResultErrorEntry."""
-    return {"Id": id_, "Code": error.name, "Message": error.message, "SenderFault": True}
+    return {
+        "Id": id_,
+        "Code": error.name,
+        "Message": error.message,
+        "SenderFault": not isinstance(error, InternalFailure | ServiceUnavailable),
+    }

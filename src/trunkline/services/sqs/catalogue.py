@@ -232,6 +232,10 @@ class QueueCatalogue:
         """Names of the queues whose dead letters go to ``arn``, in order."""
         return sorted(self._sources.get(arn, ()))
 
+    def dead_letter_queues(self) -> list[Entry]:
+        """The queues of this catalogue that dead letters go to."""
+        return [entry for entry in map(self.by_arn, self._sources) if entry is not None]
+
     @property
     def weight(self) -> int:
         return 1_000 * len(self._entries)

@@ -9,7 +9,7 @@ from typing import Any
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.step import Machine
 from trunkline.services.sqs.catalogue import QueueCatalogue
-from trunkline.services.sqs.commands import Peek, Peeked
+from trunkline.services.sqs.commands import Peek, Peeked, Purge
 from trunkline.services.sqs.errors import no_such_queue
 from trunkline.services.sqs.messages import render
 from trunkline.services.sqs.seams import Runtime
@@ -57,6 +57,16 @@ class Inspection:
                 break
             after = page.next
         return found[: view.limit]
+
+    async def purge(self, account: str, region: str, name: str) -> None:
+        """Delete all messages of a queue, however short ago that was done before. QueueDoesNotExist."""
+        catalogue = await self._catalogue(account, region)
+        entry = catalogue.find(name)
+        if entry is None:
+            raise no_such_queue()
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._runtime.tell(entry.partition, Purge(_Token(answer)))
+        await answer
 
     async def _page(self, partition: int, after: int) -> Peeked:
         answer: asyncio.Future[Peeked] = asyncio.get_running_loop().create_future()

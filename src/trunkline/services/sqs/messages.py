@@ -28,6 +28,8 @@ _BAD_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ff
 _NAME = re.compile(r"[\w.\-]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
+TRACE_BYTES = 65_535
+"""The longest AWSTraceHeader that a row can hold; AWS's own limit is not known."""
 BAD_BODY = (
     "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | "
     "#x10000 to #x10FFFF"
@@ -134,6 +136,9 @@ def _is_number(text: str) -> bool:
     """Up to 38 digits of precision, between -10^128 and 10^126."""
     if _NUMBER.fullmatch(text) is None:
         return False
+    digits = re.split("[eE]", text)[0].replace(".", "").lstrip("+-").strip("0")
+    if len(digits) > 38:
+        return False
     number = float(text)
     return -1e128 <= number <= 1e126
 
@@ -156,7 +161,10 @@ def _read_attribute_value(name: str, value: dict[str, Any]) -> Attribute:
         )
     if not text:
         raise invalid(f"Message (system) attribute '{name}' must contain a non-empty value of type 'String'.")
-    return Attribute(name, "String", _TEXT, text.encode("utf-8", "replace"))
+    value_ = text.encode("utf-8", "replace")
+    if len(value_) > TRACE_BYTES:
+        raise invalid(f"Message (system) attribute '{name}' must be shorter than {TRACE_BYTES} bytes.")
+    return Attribute(name, "String", _TEXT, value_)
 
 
 def encode_tail(sender: str, trace: str, attributes: list[Attribute], body: bytes) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from trunkline.kernel.arn import Arn
@@ -12,7 +14,7 @@ from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.ids import Ids
 from trunkline.services.sqs.commands import CancelMove, ListMoves, MoveTask, StartMove
 from trunkline.services.sqs.errors import invalid, invalid_value, missing
-from trunkline.services.sqs.limits import MOVE_RATE
+from trunkline.services.sqs.limits import MOVE_RATE, MOVE_TASKS
 from trunkline.services.sqs.seams import Queue, Queues, Runtime
 
 
@@ -21,6 +23,7 @@ class Moving:
         self._queues = queues
         self._tell = runtime.tell
         self._ids = ids
+        self._starts: deque[tuple[Queue, StartMove]] = deque()
 
     def operations(self) -> dict[str, Operation]:
         return {
@@ -43,7 +46,38 @@ class Moving:
         if not self._queues.is_dead_letter_queue(source.arn):
             raise invalid("Source queue must be configured as a Dead Letter Queue.")
         token = _Answer(call, lambda task: {"TaskHandle": _handle(task, source.arn)})
-        self._tell(source.partition, StartMove(token, destination, rate or 0, self._ids.raw()))
+        self._start(source, StartMove(token, destination, rate or 0, self._ids.raw()))
+
+    def _start(self, source: Queue, command: StartMove) -> None:
+        """Start the task if fewer than a hundred are active. Where there are no more queues, nobody need count."""
+        if len(self._queues.dead_letter_queues(source.arn)) <= MOVE_TASKS:
+            self._tell(source.partition, command)
+            return
+        self._starts.append((source, command))
+        if len(self._starts) == 1:
+            self._count()
+
+    def _count(self) -> None:
+        """Ask every other dead-letter queue for its latest task. One count at a time, so that none is outdated."""
+        source, command = self._starts[0]
+        others = [each for each in self._queues.dead_letter_queues(source.arn) if each.arn != source.arn]
+        census = _Census(len(others), lambda answer: self._counted(source, command, answer))
+        for other in others:
+            self._tell(other.partition, ListMoves(census, 1))
+        if not others:
+            self._counted(source, command, 0)
+
+    def _counted(self, source: Queue, command: StartMove, answer: int | ServiceError) -> None:
+        if isinstance(answer, ServiceError):
+            command.token.release(answer)
+        elif answer >= MOVE_TASKS:
+            text = f"{MOVE_TASKS} message move tasks are active, which is the maximum for an account."
+            command.token.release(ServiceError("OverLimit", text))
+        else:
+            self._tell(source.partition, command)
+        self._starts.popleft()
+        if self._starts:
+            self._count()
 
     def cancel_message_move_task(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CancelMessageMoveTask.html"""
@@ -110,6 +144,29 @@ def _shown(task: MoveTask, arn: str) -> dict[str, Any]:
     if task.failure:
         shown["FailureReason"] = task.failure
     return shown
+
+
+class _Census:
+    """Counts the active tasks among the answers of ``queues`` queues, then calls ``then`` once."""
+
+    __slots__ = ("_active", "_failure", "_left", "_then")
+
+    def __init__(self, queues: int, then: Callable[[int | ServiceError], None]) -> None:
+        self._left = queues
+        self._active = 0
+        self._failure: ServiceError | None = None
+        self._then = then
+
+    def release(self, answer: Any) -> None:
+        self._left -= 1
+        if isinstance(answer, ServiceError):
+            # A queue that was deleted meanwhile moves nothing.
+            if answer.name != "QueueDoesNotExist":
+                self._failure = answer
+        elif answer and answer[0].status in ("RUNNING", "CANCELLING"):
+            self._active += 1
+        if not self._left:
+            self._then(self._failure or self._active)
 
 
 class _Answer:

@@ -10,6 +10,7 @@ from trunkline.kernel.arn import Arn
 from trunkline.kernel.errors import ServiceError
 from trunkline.services.sqs.errors import invalid, invalid_value
 from trunkline.services.sqs.limits import PERMISSION_ACTIONS
+from trunkline.services.sqs.policy_limits import excess
 
 GRANTABLE = frozenset(
     {
@@ -73,7 +74,7 @@ def check(label: str, accounts: list[str], actions: list[str]) -> None:
 
 
 def added(policy: str | None, arn: str, label: str, accounts: list[str], actions: list[str]) -> str:
-    """The policy with one statement more. InvalidParameterValue if the label is taken."""
+    """The policy with one statement more. InvalidParameterValue if the label is taken, OverLimit."""
     document: dict[str, Any]
     if policy:
         document = json.loads(policy)
@@ -94,7 +95,11 @@ def added(policy: str | None, arn: str, label: str, accounts: list[str], actions
         }
     )
     document["Statement"] = statements
-    return json.dumps(document, separators=(",", ":"))
+    text = json.dumps(document, separators=(",", ":"))
+    too_much = excess(text, document)
+    if too_much:
+        raise ServiceError("OverLimit", too_much)
+    return text
 
 
 def removed(policy: str | None, label: str) -> str:

@@ -73,9 +73,11 @@ class QueueOperations:
         if name is None:
             raise missing("QueueName")
         attributes = params.get("Attributes", {})
-        _check_name(name, attributes)
         catalogue = self._directory.home(call)
         present = catalogue.find(name)
+        if present is None or "FifoQueue" in attributes:
+            # Of a FIFO queue that exists the URL may be asked for without saying that it is one.
+            _check_name(name, attributes)
         # An id is only spent where it may be needed: asking again for a queue that exists must cost nothing.
         partition = present.partition if present is not None else self._allot()
         token = _Made(call, lambda entry: {"QueueUrl": self._directory.url(catalogue, entry.name, call)})

@@ -53,8 +53,8 @@ class Receiving:
             raise invalid_value(count, "MaxNumberOfMessages", f"Must be between 1 and {RECEIVE_MESSAGES}, if provided.")
         wait = _bounded(params.get("WaitTimeSeconds"), "WaitTimeSeconds", WAIT_SECONDS)
         visibility = _bounded(params.get("VisibilityTimeout"), "VisibilityTimeout", VISIBILITY_SECONDS)
-        attempt = params.get("ReceiveRequestAttemptId", "")
-        if attempt and queue.settings.fifo and _ATTEMPT.fullmatch(attempt) is None:
+        attempt = params.get("ReceiveRequestAttemptId")
+        if attempt is not None and queue.settings.fifo and _ATTEMPT.fullmatch(attempt) is None:
             raise invalid_value(
                 attempt,
                 "ReceiveRequestAttemptId",
@@ -69,7 +69,7 @@ class Receiving:
         effective = queue.settings.receive_wait if wait is None else wait
         if effective:
             self._watch(token, queue.partition, call, effective / 1000)
-        self._tell(queue.partition, Receive(token, count, visibility, wait, attempt))
+        self._tell(queue.partition, Receive(token, count, visibility, wait, attempt or ""))
 
     def _watch(self, token: _Received, partition: int, call: Call, seconds: float) -> None:
         """A long poll ends when its client goes away, and after as many real seconds at the latest."""

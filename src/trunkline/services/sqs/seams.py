@@ -42,6 +42,10 @@ class Queues(Protocol):
 
     def by_arn(self, arn: str) -> Queue | None: ...
 
+    def dead_letter_queues(self, arn: str) -> list[Queue]:
+        """All dead-letter queues of the account and region that ``arn`` is of."""
+        ...
+
     def is_dead_letter_queue(self, arn: str) -> bool:
         """Is the queue the dead-letter target of any queue?"""
         ...

@@ -14,6 +14,7 @@ from trunkline.services.sqs.commands import Draft, QueueSettings, Send, Sent
 from trunkline.services.sqs.errors import invalid, invalid_value, missing
 from trunkline.services.sqs.limits import DELAY_SECONDS, MAXIMUM_BYTES
 from trunkline.services.sqs.messages import (
+    TRACE_BYTES,
     Attribute,
     bad_body,
     clean,
@@ -104,6 +105,8 @@ class Sending:
                 f"One or more parameters {problem}. Reason: Message must be shorter than {settings.maximum_size} bytes."
             )
         trace = call.trace or ""
+        if trace and (not clean(trace) or len(trace.encode()) > TRACE_BYTES):
+            trace = ""
         if params.get("MessageSystemAttributes"):
             system = read_system_attributes(params["MessageSystemAttributes"])
             output["MD5OfMessageSystemAttributes"] = digest(system)

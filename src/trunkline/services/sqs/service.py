@@ -21,7 +21,7 @@ from trunkline.services.sqs.moving import Moving
 from trunkline.services.sqs.queues import QueueOperations
 from trunkline.services.sqs.receipts import Receipts
 from trunkline.services.sqs.receiving import Receiving, Timer
-from trunkline.services.sqs.seams import Runtime
+from trunkline.services.sqs.seams import Queue, Runtime
 from trunkline.services.sqs.sending import Sending
 from trunkline.services.sqs.standard import StandardQueue
 
@@ -164,6 +164,11 @@ class SqsService:
     def is_dead_letter_queue(self, arn: str) -> bool:
         entry = self.by_arn(arn)
         return entry is not None and bool(self.of(entry).sources_of(arn))
+
+    def dead_letter_queues(self, arn: str) -> list[Queue]:
+        place = arn_place(arn)
+        catalogue = None if place is None else self.place(place[1], place[0])
+        return [] if catalogue is None else list(catalogue.dead_letter_queues())
 
     def url(self, catalogue: QueueCatalogue, name: str, call: Call) -> str:
         options = self._options
