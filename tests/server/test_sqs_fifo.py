@@ -252,7 +252,6 @@ def test_the_queues_delay_holds_although_the_message_says_none(frozen: Any) -> N
     assert fifo.bodies() == ["a1"]
 
 
-@pytest.mark.xfail(strict=True, reason="fifo.py: a changed DelaySeconds is only applied to new messages")
 def test_a_new_delay_is_also_for_messages_that_are_there(fifo: Fifo) -> None:
     fifo.send("a1")
     fifo.sqs.set_queue_attributes(QueueUrl=fifo.url, Attributes={"DelaySeconds": "60"})

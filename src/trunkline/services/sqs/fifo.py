@@ -25,7 +25,18 @@ from typing import Any
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.step import Close, Loaded, Need, Row, Step
 from trunkline.kernel.time import Millis
-from trunkline.services.sqs.commands import Accept, ChangeVisibility, Delete, Receive, Send, Sent, Taken, Verdicts
+from trunkline.services.sqs.commands import (
+    Accept,
+    ChangeVisibility,
+    Configure,
+    Delete,
+    Purge,
+    Receive,
+    Send,
+    Sent,
+    Taken,
+    Verdicts,
+)
 from trunkline.services.sqs.deduplication import WINDOW, Deduplication, key_of
 from trunkline.services.sqs.machine import (
     GONE,
@@ -398,9 +409,9 @@ class FifoQueue(QueueMachine):
                 if state.visible_at > now:
                     head.state = IN_FLIGHT
                     self._in_flight.hold(head)
-            elif row.due > now:
+            elif row.sent + self.settings.delay > now:
                 head.state = LATER
-                head.until = row.due
+                head.until = row.sent + self.settings.delay
                 self._delayed.hold(head)
         self._cursor = end if command.done else sequence_of(command.rows[-1][0]) + 1
         for group in groups:
@@ -421,6 +432,38 @@ class FifoQueue(QueueMachine):
         held, self._held = self._held, []
         for send in held:
             self._send_now(send, now, step)
+
+    def _purge(self, command: Purge, now: Millis, step: Step) -> None:
+        """A purge clears the deduplication memory too (recorded), so nobody need wait for it any longer."""
+        generation, held = self._generation, self._held
+        super()._purge(command, now, step)
+        if self._generation != generation:
+            for send in held:
+                self._send_now(send, now, step)
+            self._finish(now, step)
+
+    def _configure(self, command: Configure, now: Millis, step: Step) -> None:
+        """A new delay is also for messages that are in the queue already and were never received."""
+        delay = self.settings.delay
+        self.settings = command.settings
+        self._come_up(now)
+        if self.settings.delay != delay:
+            for head in self._heads.values():
+                if not head.receives and head.state in (READY, LATER):
+                    self._delay(head, now)
+            for group in list(self._lines):
+                self._check(group)
+            step.writes += self._delayed.writes()
+        super()._configure(command, now, step)
+
+    def _delay(self, head: Head, now: Millis) -> None:
+        if head.state == LATER:
+            self._delayed.remove(head)
+        head.state = READY
+        head.until = head.sent + self.settings.delay
+        if head.until > now:
+            head.state = LATER
+            self._delayed.add(head)
 
     # -- the rest ----------------------------------------------------------------------
 

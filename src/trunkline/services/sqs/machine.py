@@ -48,7 +48,9 @@ from trunkline.services.sqs.commands import (
 from trunkline.services.sqs.move_tasks import LONGEST, Batch, MoveTasks, Progress, batch_size
 from trunkline.services.sqs.receipts import Receipts
 from trunkline.services.sqs.rows import (
+    ATTEMPT,
     COUNTERS,
+    DEDUPLICATION,
     DELAYED,
     FLAG_MOVED,
     HISTOGRAM,
@@ -138,6 +140,7 @@ class QueueMachine(ABC):
         if META in known:
             self._generation = int.from_bytes(known[META][:4], "big")
         self._moves = MoveTasks.restored(rows)
+        self._next_seq = 1
         self._start_generation()
         counters = known.get(COUNTERS + u32(self._generation))
         if counters is not None:
@@ -168,19 +171,19 @@ class QueueMachine(ABC):
         }
 
     def _start_generation(self) -> None:
+        """Begin with no messages. Sequences go on: those that clients see only ever rise."""
         generation = u32(self._generation)
         self._counters = COUNTERS + generation
         self._message = MESSAGE + generation
         self._state = STATE + generation
         self._index = DELAYED + generation
         self._by_sent = SENT_INDEX + generation
-        self._next_seq = 1
         self._live = 0
         self._oldest = NEVER
         self._heads: dict[int, Head] = {}
         self._in_flight: Tally[Head] = Tally(0, self._generation)
         self._delayed: Tally[Head] = Tally(1, self._generation)
-        self._cursor = 1
+        self._cursor = self._next_seq
         self._needs: dict[Need, tuple[str, Any]] = {}
         self._deleted: set[int] = set()
         self._stalled: list[Stalled] = []
@@ -306,7 +309,8 @@ class QueueMachine(ABC):
             self._after_load.append(command)
         elif self._wait_of(command):
             self._park(command, now)
-        elif self._in_flight.resident >= MAXIMUM_IN_FLIGHT:
+        elif self._in_flight.resident >= MAXIMUM_IN_FLIGHT and not self.settings.fifo:
+            # A FIFO queue says nothing: it just returns no messages.
             error = ServiceError("OverLimit", f"Too many messages in flight: the limit is {MAXIMUM_IN_FLIGHT}.")
             step.answers.append((command.token, error))
         else:
@@ -523,7 +527,7 @@ class QueueMachine(ABC):
         stalled, receivers = self._stalled, self._after_load
         peeking = [about for kind, about in self._needs.values() if kind == "peek"]
         old = u32(self._generation)
-        for prefix in (COUNTERS, HISTOGRAM, MESSAGE, STATE, DELAYED, SENT_INDEX):
+        for prefix in (COUNTERS, HISTOGRAM, ATTEMPT, MESSAGE, STATE, DELAYED, SENT_INDEX, DEDUPLICATION):
             step.sweeps.append((prefix + old, prefix + u32(self._generation + 1)))
         if self._moves.running is not None:
             self._moves.end("COMPLETED", step)

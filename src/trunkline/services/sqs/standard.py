@@ -392,10 +392,14 @@ class StandardQueue(QueueMachine):
             self._fresh.append(head)
 
     def _load_delayed(self, command: Loaded, now: Millis) -> None:
-        place = (0, 0)
+        # First the cursor: a head for which there is no room moves it back to its place again.
+        if command.done:
+            self._delayed_cursor = None
+        elif self._delayed_cursor is not None:
+            due, seq = place_of(command.rows[-1][0])
+            self._delayed_cursor = max(self._delayed_cursor, (due, seq + 1))
         for key, value in command.rows:
             due, seq = place_of(key)
-            place = (due, seq + 1)
             if seq in self._heads or seq in self._deleted:
                 continue
             sent, before, first = _INDEX.unpack_from(value)
@@ -407,7 +411,3 @@ class StandardQueue(QueueMachine):
                 self._delayed.hold(head)
             else:
                 self._show(head)
-        if command.done:
-            self._delayed_cursor = None
-        elif self._delayed_cursor is not None and place > self._delayed_cursor:
-            self._delayed_cursor = place
