@@ -1,15 +1,16 @@
 """SendMessage beside its limits, in one run: a no-op handler, one durable row for each request, and Trunkline.
 
-    python benchmarks/run.py [seconds] [connections]
+    python benchmarks/run.py [seconds] [connections] [rounds]
 
 Wants wrk (Debian: apt install wrk). The load shares the machine's cores with
-the server, so read the ratios, not the figures.
+the server, so read the ratios, not the figures: each is taken within a round.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).parent
+BARE = "bare durable row"
 
 
 class Peer:
@@ -64,33 +66,43 @@ def create_queue(port: int) -> None:
 
 
 def main() -> None:
-    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 8
+    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 4
     connections = int(sys.argv[2]) if len(sys.argv) > 2 else 32
-    results: dict[str, dict[str, float]] = {}
+    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
+    measured: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         serve = ("-m", "trunkline", "serve", "--port", "0")
-        peers = {
+        commands = {
             "no-op handler": (str(HERE / "bare.py"), "noop"),
-            "bare durable row": (str(HERE / "bare.py"), "durable", f"{folder}/bare"),
+            BARE: (str(HERE / "bare.py"), "durable", f"{folder}/bare"),
             "SendMessage, fsync": (*serve, "--data", f"{folder}/data"),
             "SendMessage, memory": (*serve, "--memory"),
         }
-        for name, command in peers.items():
-            peer = Peer(*command)
-            try:
+        peers: dict[str, Peer] = {}
+        try:
+            for name, command in commands.items():
+                peers[name] = Peer(*command)
                 if "Send" in name:
-                    create_queue(peer.port)
-                load(peer.port, 1, connections)
-                results[name] = load(peer.port, seconds, connections)
-            finally:
+                    create_queue(peers[name].port)
+                load(peers[name].port, 1, connections)
+            # In turn, so that a machine that is slow for a while is slow for all of them.
+            for _ in range(rounds):
+                for name, peer in peers.items():
+                    measured.setdefault(name, []).append(load(peer.port, seconds, connections))
+        finally:
+            for peer in peers.values():
                 peer.stop()
-    bare = results["bare durable row"]["rate"]
-    print(f"{connections} connections, {seconds} s each, load on the same machine\n")
-    print(f"{'':22}{'requests/s':>12}{'of bare':>9}{'p50 ms':>9}{'p99 ms':>9}{'refused':>9}")
-    for name, row in results.items():
-        share = f"{row['rate'] / bare:.0%}"
-        print(f"{name:22}{row['rate']:12.0f}{share:>9}{row['p50']:9.2f}{row['p99']:9.2f}{row['refused']:9.0f}")
-    print("\n" + json.dumps(results))
+    print(f"{connections} connections, {rounds} rounds of {seconds} s each, load on the same machine; medians\n")
+    print(f"{'':22}{'requests/s':>12}{'of bare':>9}{'(range)':>13}{'p50 ms':>9}{'p99 ms':>9}{'refused':>9}")
+    for name, rows in measured.items():
+        shares = sorted(row["rate"] / bare["rate"] for row, bare in zip(rows, measured[BARE], strict=True))
+        middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+        print(
+            f"{name:22}{middle['rate']:12.0f}{statistics.median(shares):>9.0%}"
+            f"{f'({shares[0]:.0%}-{shares[-1]:.0%})':>13}{middle['p50']:9.2f}{middle['p99']:9.2f}"
+            f"{sum(row['refused'] for row in rows):9.0f}"
+        )
+    print("\n" + json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -71,25 +71,32 @@ class _HttpCall:
         return f"{self._request.scheme}://{self._request.headers.get('host', 'localhost')}"
 
     def answer(self, output: dict[str, Any]) -> None:
-        if self._once():
-            self._send(self._codec.encode(self.operation, output, self.request_id))
+        self._send(self._codec.encode(self.operation, output, self.request_id))
 
     def fail(self, error: ServiceError) -> None:
-        if self._once():
-            self._send(self._codec.encode_error(error, self.request_id))
+        self._send(self._codec.encode_error(error, self.request_id))
 
     def when_gone(self, action: Callable[[], None]) -> None:
         self._exchange.when_gone(action)
 
-    def _once(self) -> bool:
+    def _send(self, response: HttpResponse) -> None:
         if self._answered:
             log.error("%s %s was answered twice", self.operation, self.request_id)
-            return False
+            return
         self._answered = True
-        return True
-
-    def _send(self, response: HttpResponse) -> None:
         self._exchange.respond(old_json(response) if self._old_json else response)
+
+
+class _Known:
+    """An X-Amz-Target that was routed before, with all that follows from it."""
+
+    __slots__ = ("action", "codec", "operation", "run")
+
+    def __init__(self, codec: Codec, operation: str, action: str, run: Operation) -> None:
+        self.codec = codec
+        self.operation = operation
+        self.action = action
+        self.run = run
 
 
 class InProcessCall:
@@ -136,37 +143,53 @@ class Gateway:
         self._authorize = authorize
         self._codecs: dict[tuple[str, str], Codec] = {}
         self._callers: dict[str, Caller] = {}
+        self._known: dict[str, _Known] = {}
 
     def handle(self, request: HttpRequest, exchange: Exchange) -> None:
         """Take a request through its steps. Never raises."""
         request_id = self._ids.text()
         try:
             path = request.path
-            if self._own_pages is not None and path[:2] in ("/_", "/h") and self._own_pages(request, exchange.respond):
+            if path[:2] in ("/_", "/h") and self._own_pages is not None and self._own_pages(request, exchange.respond):
                 return
+            known = self._known.get(request.headers.get("x-amz-target", ""))
+            if known is None:
+                try:
+                    known = self._route(request)
+                except Unroutable as error:
+                    coder = self._codec(error.service, error.protocol)
+                    exchange.respond(coder.encode_error(error, request_id))
+                    return
+                except ServiceError as error:
+                    exchange.respond(self._codec("sqs", "query").encode_error(error, request_id))
+                    return
+            call = _HttpCall(exchange, known.codec, known.operation, self._caller(request), request, request_id)
             try:
-                target = route(request)
-            except Unroutable as error:
-                coder = self._codec(error.service, error.protocol)
-                exchange.respond(coder.encode_error(error, request_id))
-                return
-            except ServiceError as error:
-                exchange.respond(self._codec("sqs", "query").encode_error(error, request_id))
-                return
-            coder = self._codec(target.service, target.protocol)
-            call = _HttpCall(exchange, coder, target.operation, self._caller(request), request, request_id)
-            try:
-                parameters = coder.decode(target.operation, request)
-                self._authorize(call.caller, f"{target.service}:{target.operation}", "*", _NO_CONTEXT)
-                self._services[target.service][target.operation](parameters, call)
+                parameters = known.codec.decode(known.operation, request)
+                self._authorize(call.caller, known.action, "*", _NO_CONTEXT)
+                known.run(parameters, call)
             except ServiceError as error:
                 call.fail(error)
             except Exception:
-                log.exception("%s %s failed", target.operation, request_id)
+                log.exception("%s %s failed", known.action, request_id)
                 call.fail(InternalFailure())
         except Exception:
             log.exception("A request failed on its way (%s)", request_id)
             exchange.respond(HttpResponse(500, (("x-amzn-RequestId", request_id),), b"InternalFailure"))
+
+    def _route(self, request: HttpRequest) -> _Known:
+        target = route(request)
+        service, operation = target.service, target.operation
+        known = _Known(
+            self._codec(service, target.protocol),
+            operation,
+            f"{service}:{operation}",
+            self._services[service][operation],
+        )
+        header = request.headers.get("x-amz-target")
+        if header:
+            self._known[header] = known
+        return known
 
     async def in_process(
         self, service: str, operation: str, parameters: dict[str, Any], caller: Caller

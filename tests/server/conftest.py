@@ -18,6 +18,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
+_SESSION = boto3.session.Session()
+"""One for all: each reads the service models again."""
+
 
 class Server:
     """``python -m trunkline serve`` on a free port of loopback."""
@@ -25,6 +28,7 @@ class Server:
     def __init__(self, *options: str) -> None:
         self.options = options
         self.process: subprocess.Popen[str]
+        self._clients: dict[Any, Any] = {}
         self.port = 0
 
     def start(self) -> Server:
@@ -61,8 +65,14 @@ class Server:
         return self.process.wait(timeout=15)
 
     def client(self, service: str = "sqs", account: str = "test", region: str = "us-east-1", **config: Any) -> Any:
+        place = (self.port, service, account, region, tuple(sorted(config.items())))
+        if place not in self._clients:
+            self._clients[place] = self._make_client(service, account, region, config)
+        return self._clients[place]
+
+    def _make_client(self, service: str, account: str, region: str, config: dict[str, Any]) -> Any:
         options = {"retries": {"max_attempts": 0}, "max_pool_connections": 50, "read_timeout": 30, **config}
-        return boto3.session.Session().client(
+        return _SESSION.client(
             service,
             endpoint_url=self.url,
             region_name=region,
@@ -97,13 +107,20 @@ def shared() -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture
-def frozen() -> Iterator[Server]:
-    """An in-memory server of the test's own, whose clock stands still."""
+@pytest.fixture(scope="session")
+def _still() -> Iterator[Server]:
     server = Server("--memory").start()
-    server.clock("freeze")
     yield server
     server.stop()
+
+
+@pytest.fixture
+def frozen(_still: Server) -> Server:
+    """An in-memory server with nothing in it, whose clock stands still."""
+    status, answer = _still.http("POST", "/_trunkline/reset")
+    assert status == 200, answer
+    _still.clock("freeze")
+    return _still
 
 
 @pytest.fixture

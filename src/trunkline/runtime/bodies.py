@@ -7,28 +7,29 @@ oldest messages first, and those of a long backlog come in again page by page.
 
 from __future__ import annotations
 
-_OVERHEAD = 150
-"""About what CPython spends on a key, a value and a dict slot."""
+from collections import OrderedDict
+
+_OVERHEAD = 250
+"""About what CPython spends on a key, a value and an entry of an ordered dict."""
 
 
 class Bodies:
     def __init__(self, budget: int) -> None:
         """``budget``: bytes, overhead included."""
         self._budget = budget
-        self._rows: dict[tuple[int, bytes], bytes] = {}
+        # A plain dict would be searched for its first entry past all those that were taken out before it.
+        self._rows: OrderedDict[tuple[int, bytes], bytes] = OrderedDict()
         self.held = 0
 
     def put(self, partition: int, key: bytes, value: bytes) -> None:
         rows = self._rows
         place = (partition, key)
-        if place in rows:
-            self.held += len(value) - len(rows[place])
-        else:
-            self.held += len(value) + _OVERHEAD
+        old = rows.get(place)
+        self.held += len(value) + _OVERHEAD if old is None else len(value) - len(old)
         rows[place] = value
         while self.held > self._budget and rows:
-            oldest = next(iter(rows))
-            self.held -= len(rows.pop(oldest)) + _OVERHEAD
+            _, oldest = rows.popitem(last=False)
+            self.held -= len(oldest) + _OVERHEAD
 
     def drop(self, partition: int, key: bytes) -> None:
         value = self._rows.pop((partition, key), None)

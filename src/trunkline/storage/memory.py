@@ -1,24 +1,28 @@
 """A store in memory: for throw-away servers and for tests. Public API.
 
-Rows lie in one sorted list of keys for each partition beside a dict, so that
+Rows lie in a dict for each partition, beside a sorted list of its keys, so that
 scans read as they do on disk. Nothing survives ``close``.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from trunkline.kernel.step import Row
 from trunkline.storage.store import SHARDS, Outcome, Unit
 
 
 class _Partition:
-    __slots__ = ("keys", "rows")
+    """``keys`` may name rows that are gone: taking each out at once would move all keys behind it."""
+
+    __slots__ = ("dead", "keys", "rows")
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
         self.keys: list[bytes] = []
+        self.dead = 0
 
     def put(self, key: bytes, value: bytes) -> None:
         if key not in self.rows:
@@ -26,12 +30,28 @@ class _Partition:
             if not self.keys or key > self.keys[-1]:
                 self.keys.append(key)
             else:
-                insort(self.keys, key)
+                at = bisect_left(self.keys, key)
+                if self.keys[at] == key:
+                    self.dead -= 1
+                else:
+                    self.keys.insert(at, key)
         self.rows[key] = value
 
     def drop(self, key: bytes) -> None:
         if self.rows.pop(key, None) is not None:
-            del self.keys[bisect_left(self.keys, key)]
+            self.dead += 1
+            if self.dead > 64 and self.dead > len(self.rows):
+                self.keys = [each for each in self.keys if each in self.rows]
+                self.dead = 0
+
+    def range(self, start: bytes, end: bytes | None) -> Iterator[bytes]:
+        """The keys of rows from ``start`` to before ``end`` (None: to the last), in order."""
+        rows = self.rows
+        last = len(self.keys) if end is None else bisect_left(self.keys, end)
+        for at in range(bisect_left(self.keys, start), last):
+            key = self.keys[at]
+            if key in rows:
+                yield key
 
 
 class MemoryStore:
@@ -84,28 +104,23 @@ class MemoryStore:
         held = self._partitions.get(partition)
         if held is None:
             return [], True
-        first, last = bisect_left(held.keys, start), bisect_left(held.keys, end)
         found: list[Row] = []
         size = 0
-        for key in held.keys[first : min(last, first + limit)]:
+        for key in held.range(start, end):
             value = held.rows[key]
             size += len(value)
-            if found and size > max_bytes:
-                break
+            if len(found) == limit or (found and size > max_bytes):
+                return found, False
             found.append((key, value))
-        return found, first + len(found) >= last
+        return found, True
 
     async def erase(self, partition: int, start: bytes, end: bytes, limit: int) -> bool:
         held = self._partitions.get(partition)
         if held is None:
             return True
-        if not start and not end and len(held.keys) <= limit:
+        keys = list(islice(held.range(start, end or None), limit + 1))
+        for key in keys[:limit]:
+            held.drop(key)
+        if not held.rows:
             del self._partitions[partition]
-            return True
-        first = bisect_left(held.keys, start)
-        last = bisect_left(held.keys, end) if end else len(held.keys)
-        cut = min(last, first + limit)
-        for key in held.keys[first:cut]:
-            del held.rows[key]
-        del held.keys[first:cut]
-        return cut >= last
+        return len(keys) <= limit

@@ -14,6 +14,7 @@ import re
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from trunkline.kernel.errors import ServiceError
@@ -167,7 +168,16 @@ def _read_attribute_value(name: str, value: dict[str, Any]) -> Attribute:
     return Attribute(name, "String", _TEXT, value_)
 
 
+@lru_cache(1_024)
+def _plain_tail(sender: str) -> bytes:
+    """The tail of a message without attributes, up to its body: the same for all messages of a sender."""
+    who = sender.encode()
+    return bytes((len(who),)) + who + b"\0\0\0"
+
+
 def encode_tail(sender: str, trace: str, attributes: list[Attribute], body: bytes) -> bytes:
+    if not trace and not attributes:
+        return _plain_tail(sender) + body
     who, path = sender.encode(), trace.encode()
     parts = [bytes((len(who),)), who, len(path).to_bytes(2, "big"), path, bytes((len(attributes),))]
     for each in attributes:

@@ -116,13 +116,10 @@ class Sending:
             raise invalid_value(delay, "DelaySeconds", f"DelaySeconds must be >= 0 and <= {DELAY_SECONDS}.")
         group = params.get("MessageGroupId")
         deduplication = params.get("MessageDeduplicationId")
-        for name, value in (("MessageGroupId", group), ("MessageDeduplicationId", deduplication)):
-            if value is not None and _ID.fullmatch(value) is None:
-                raise invalid_value(
-                    value,
-                    name,
-                    f"{name} can only include alphanumeric and punctuation characters. 1 to 128 in length.",
-                )
+        if group is not None:
+            _check_id("MessageGroupId", group)
+        if deduplication is not None:
+            _check_id("MessageDeduplicationId", deduplication)
         if settings.fifo:
             deduplication = _fifo_deduplication(settings, group, deduplication, delay, raw)
         elif deduplication is not None:
@@ -131,18 +128,25 @@ class Sending:
                 if where
                 else "The request include parameter MessageDeduplicationId which is not valid for this queue type"
             )
-        sum_ = md5(raw, usedforsecurity=False)
+        sum_ = md5(raw, usedforsecurity=False).digest()
         draft = Draft(
             self._new_id(),
-            sum_.digest(),
+            sum_,
             size,
             encode_tail(call.caller.principal, trace, attributes, raw),
             None if delay is None else delay * 1000,
             group or "",
             deduplication or "",
         )
-        output["MD5OfMessageBody"] = sum_.hexdigest()
+        output["MD5OfMessageBody"] = sum_.hex()
         return draft, output
+
+
+def _check_id(name: str, value: str) -> None:
+    if _ID.fullmatch(value) is None:
+        raise invalid_value(
+            value, name, f"{name} can only include alphanumeric and punctuation characters. 1 to 128 in length."
+        )
 
 
 def _fifo_deduplication(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ class Waiter:
 
 class Waiting:
     def __init__(self) -> None:
-        self._waiters: dict[int, Waiter] = {}
+        # Ordered: a plain dict would be searched for its first entry past all those that were taken out before it.
+        self._waiters: OrderedDict[int, Waiter] = OrderedDict()
         self._number = 0
         self._by_token: dict[int, int] = {}
 
@@ -53,6 +55,6 @@ class Waiting:
 
     def clear(self) -> Iterator[Waiter]:
         """Take out all."""
-        waiters, self._waiters = self._waiters, {}
+        waiters, self._waiters = self._waiters, OrderedDict()
         self._by_token.clear()
         yield from waiters.values()
