@@ -83,7 +83,7 @@ class Node:
         # A machine is only built when its partition is loaded, which is after this.
         await self.partitions.start()
         receipts = Receipts(self.partitions.secret)
-        sqs = SqsService(self.partitions, self.ids, receipts, _timer, settings)
+        sqs = SqsService(self.partitions, self.ids, receipts, _timer, _aside, settings)
         inspection = Inspection(self.partitions)
 
         async def look(account: str, region: str, name: str, invisible: bool, delayed: bool) -> list[dict[str, Any]]:
@@ -164,6 +164,17 @@ def _timer(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
 def _plain(value: Any) -> Any:
     """A setting as JSON has it."""
     return value if isinstance(value, str | int | float) else str(value)
+
+
+def _aside(work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    """Do ``work`` on a thread; ``then`` is called on the event loop with its result or its exception."""
+
+    def done(future: asyncio.Future[Any]) -> None:
+        if not future.cancelled():
+            error = future.exception()
+            then(future.result() if error is None else error)
+
+    asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(done)
 
 
 def _refuse(answer: Any) -> Any:

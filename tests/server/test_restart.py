@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -97,3 +98,77 @@ def test_twenty_kills_lose_nothing_acknowledged_and_bring_back_nothing_deleted(d
     assert present <= (acknowledged - deleted) | unsure
     counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert counts["ApproximateNumberOfMessages"] == "0"
+
+
+def where_each_is(server: Any, *queues: str) -> dict[str, str]:
+    """Body -> the one queue that holds it, whatever its state."""
+    places: dict[str, str] = {}
+    for queue in queues:
+        path = f"/_aws/sqs/messages?QueueUrl={queue}&ShowInvisible=true&ShowDelayed=true"
+        status, text = server.http("GET", path, headers={"Accept": "application/json"})
+        assert status == 200, text
+        result = json.loads(text)["ReceiveMessageResponse"]["ReceiveMessageResult"] or {}
+        messages = result.get("Message") or []
+        for message in messages if isinstance(messages, list) else [messages]:
+            assert message["Body"] not in places, f"{message['Body']} is in two queues"
+            places[message["Body"]] = queue
+    return places
+
+
+@pytest.mark.slow
+def test_kills_while_messages_move_leave_each_in_exactly_one_queue(durable: Any) -> None:
+    sqs = durable.client()
+    dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 1})
+    sqs.create_queue(QueueName="source", Attributes={"RedrivePolicy": policy})
+    bodies = {f"m{number}" for number in range(600)}
+    for start in range(0, 600, 10):
+        entries = [{"Id": f"{number}", "MessageBody": f"m{start + number}"} for number in range(10)]
+        sqs.send_message_batch(QueueUrl="source", Entries=entries)
+
+    def wear_out() -> None:
+        """Receive until everything has become a dead letter, or the server dies."""
+        client = durable.client()
+        try:
+            while True:
+                answer = client.receive_message(QueueUrl="source", MaxNumberOfMessages=10, VisibilityTimeout=0)
+                if not answer.get("Messages") and not where_each_is(durable, "source"):
+                    return
+        except (BotoCoreError, ClientError, OSError):
+            return
+
+    def all_workers(kill_after: float | None) -> None:
+        workers = [threading.Thread(target=wear_out) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        if kill_after is not None:
+            workers[0].join(timeout=kill_after)
+            durable.kill()
+        for worker in workers:
+            worker.join()
+
+    moved: list[int] = []
+    for turn in range(5):
+        all_workers(kill_after=0.02 + 0.015 * turn)
+        durable.start()
+        places = where_each_is(durable, "source", "dead")
+        assert set(places) == bodies
+        moved.append(list(places.values()).count("dead"))
+    assert 0 < moved[0] < 600 or moved[-1] > 0, "no kill met a move"
+    all_workers(kill_after=None)
+    assert set(where_each_is(durable, "dead")) == bodies
+
+    durable.client().start_message_move_task(SourceArn=arn, MaxNumberOfMessagesPerSecond=500)
+    for turn in range(5):
+        threading.Event().wait(0.05 + 0.05 * turn)
+        durable.kill()
+        durable.start()
+        durable.clock("freeze")  # or messages would move between the two looks
+        assert set(where_each_is(durable, "source", "dead")) == bodies
+        durable.clock("resume")
+    durable.clock("advance", seconds=10)
+    [task] = durable.client().list_message_move_tasks(SourceArn=arn)["Results"]
+    assert task["Status"] == "COMPLETED"
+    assert task["ApproximateNumberOfMessagesMoved"] == 600
+    assert set(where_each_is(durable, "source")) == bodies

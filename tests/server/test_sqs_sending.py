@@ -447,3 +447,24 @@ def test_one_faulty_entry_fails_a_whole_fifo_batch(
     ]
     assert batch(shared, fifo, *entries) == (code, text)
     assert "Messages" not in sqs.receive_message(QueueUrl=fifo)
+
+
+@pytest.mark.parametrize("length", [65_536, 65_537, 1_048_576])
+def test_a_large_message_arrives_as_it_was_sent(sqs: Any, queue: str, length: int) -> None:
+    body = "é" + "x" * (length - 2)
+    sent = sqs.send_message(QueueUrl=queue, MessageBody=body)
+    assert sent["MD5OfMessageBody"] == hashlib.md5(body.encode()).hexdigest()
+    [message] = sqs.receive_message(QueueUrl=queue)["Messages"]
+    assert message["Body"] == body
+
+
+def test_a_large_batch_reports_what_failed(sqs: Any, queue: str) -> None:
+    entries = [{"Id": "good", "MessageBody": "x" * 200_000}, {"Id": "bad", "MessageBody": "y" * 200_000 + "\x02"}]
+    answer = sqs.send_message_batch(QueueUrl=queue, Entries=entries)
+    assert [each["Id"] for each in answer["Successful"]] == ["good"]
+    assert [(each["Id"], each["Code"]) for each in answer["Failed"]] == [("bad", "InvalidMessageContents")]
+
+
+def test_a_large_message_with_a_bad_character_is_refused(sqs: Any, queue: str) -> None:
+    with pytest.raises(sqs.exceptions.InvalidMessageContents):
+        sqs.send_message(QueueUrl=queue, MessageBody="x" * 100_000 + "\x02")

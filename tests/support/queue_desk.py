@@ -175,7 +175,7 @@ class Desk:
     def draft(self, **parts: Any) -> Draft:
         self._ids += 1
         id_ = self._ids.to_bytes(16, "big")
-        return Draft(id_, b"\0" * 16, 1, b"", **parts)
+        return Draft(id_, id_, 1, b"", **parts)
 
     def send(self, *drafts: Draft, **parts: Any) -> list[int]:
         """Send; the numbers of the messages."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from uuid import UUID
 
 from queue_desk import Desk
 
@@ -33,7 +34,8 @@ class DeadLetters(Desk):
         return found
 
     def moved_to(self, partition: int = 7) -> list[int]:
-        return [int.from_bytes(row.id, "big") for where, row, _ in self.moved if where == partition]
+        # A moved message has a new id, but its MD5 is on the desk what its id was.
+        return [int.from_bytes(row.md5, "big") for where, row, _ in self.moved if where == partition]
 
 
 def test_a_task_moves_everything_and_ends() -> None:
@@ -163,6 +165,7 @@ def test_a_moved_message_starts_anew() -> None:
     desk.pass_time(0)
     [(_, row, keep_sent)] = desk.moved
     assert (row.receives_before, row.first_received, row.source_arn, keep_sent) == (0, 0, "", False)
+    assert row.id != row.md5 and UUID(bytes=row.id).version == 4
 
 
 def test_a_message_deleted_while_its_batch_is_planned_does_not_move() -> None:

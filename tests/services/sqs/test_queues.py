@@ -95,11 +95,20 @@ class Call:
         raise AssertionError("no operation on queues waits")
 
 
+def at_once(work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    then(work())
+
+
 class Client:
     def __init__(self, options: Options | None = None) -> None:
         self.runtime = Runtime()
         service = SqsService(
-            self.runtime, RandomIds(1), Receipts(b"secret"), lambda seconds, action: action, options or Options()
+            self.runtime,
+            RandomIds(1),
+            Receipts(b"secret"),
+            lambda seconds, action: action,
+            at_once,
+            options or Options(),
         )
         self.operations: dict[str, Operation] = service.operations()
 

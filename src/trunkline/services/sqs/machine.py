@@ -18,9 +18,11 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 
 from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.ids import as_uuid
 from trunkline.kernel.step import Cancel, Close, Delivery, Loaded, Need, Row, Step, Wake
 from trunkline.kernel.time import NEVER, Millis
 from trunkline.services.sqs.commands import (
@@ -638,7 +640,9 @@ class QueueMachine(ABC):
             elif head.state in (IN_FLIGHT, MOVING):
                 continue
             self._discard(head, step)
-            fresh = row.moved(receives_before=0, first_received=0, source_arn="")
+            # A moved message is a new one, with an id of its own (docs); the same one if this turn is taken again.
+            id_ = blake2b(row.id + progress.task.id, digest_size=16).digest()
+            fresh = row.moved(id=as_uuid(id_), receives_before=0, first_received=0, source_arn="")
             by_partition.setdefault(partition, []).append(fresh.encode())
             moved += 1
         for partition, rows in by_partition.items():

@@ -10,6 +10,9 @@ from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.step import Machine
 from trunkline.services.sqs.commands import QueueSettings
 
+Aside = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+"""(work, then): do ``work`` beside the event loop, and call ``then`` on it with the result or the exception."""
+
 
 class Runtime(Protocol):
     """See runtime.partitions."""

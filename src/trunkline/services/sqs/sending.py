@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from hashlib import md5, sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from trunkline.kernel.call import Call, Operation
-from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.errors import InternalFailure, ServiceError
 from trunkline.kernel.ids import Ids, uuid_text
 from trunkline.services.sqs.batches import check_ids, failed
 from trunkline.services.sqs.commands import Draft, QueueSettings, Send, Sent
@@ -23,23 +24,29 @@ from trunkline.services.sqs.messages import (
     read_attributes,
     read_system_attributes,
 )
-from trunkline.services.sqs.seams import Queues, Runtime
+from trunkline.services.sqs.seams import Aside, Queue, Queues, Runtime
 
 _ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 _ENTRY = "SendMessageBatchRequestEntry"
 _NO_DEDUPLICATION = (
     "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly"
 )
+LARGE = 65_536
+"""Characters or bytes beyond which validating and hashing would hold up the event loop for about a millisecond."""
+_Drafted = tuple[list[Draft], list[dict[str, Any]], list[dict[str, Any]]]
+"""Drafts, what their senders will be told, and the entries that failed."""
+_Made = TypeVar("_Made")
 _WRONG_QUEUE_TYPE = "The request include parameter that is not valid for this queue type"
 
 
 class Sending:
-    """``maximum``: the service's limit in bytes (1 MiB, or the older 256 KiB)."""
+    """``maximum``: the service's limit in bytes (1 MiB, or the older 256 KiB). ``aside``: for what takes long."""
 
-    def __init__(self, queues: Queues, runtime: Runtime, ids: Ids, maximum: int = MAXIMUM_BYTES) -> None:
+    def __init__(self, queues: Queues, runtime: Runtime, ids: Ids, aside: Aside, maximum: int = MAXIMUM_BYTES) -> None:
         self._queues = queues
         self._tell = runtime.tell
         self._new_id = ids.raw
+        self._aside = aside
         self._maximum = maximum
 
     def operations(self) -> dict[str, Operation]:
@@ -48,7 +55,14 @@ class Sending:
     def send_message(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html"""
         queue = self._queues.find(params.get("QueueUrl"), call)
+        if len(params.get("MessageBody") or "") > LARGE:
+            self._draft_aside(lambda: self._draft(queue.settings, params, call, ""), params, call, self._send_one)
+            return
         draft, output = self._draft(queue.settings, params, call, "")
+        self._tell(queue.partition, Send(_One(call, output, queue.settings.fifo), [draft]))
+
+    def _send_one(self, queue: Queue, made: tuple[Draft, dict[str, Any]], call: Call) -> None:
+        draft, output = made
         self._tell(queue.partition, Send(_One(call, output, queue.settings.fifo), [draft]))
 
     def send_message_batch(self, params: dict[str, Any], call: Call) -> None:
@@ -64,6 +78,41 @@ class Sending:
                 "BatchRequestTooLong",
                 f"Batch requests cannot be longer than {self._maximum} bytes. You have sent {total} bytes.",
             )
+        if total > LARGE:
+            self._draft_aside(lambda: self._draft_all(settings, entries, call), params, call, self._send_many)
+        else:
+            self._send_many(queue, self._draft_all(settings, entries, call), call)
+
+    def _send_many(self, queue: Queue, made: _Drafted, call: Call) -> None:
+        drafts, outputs, failures = made
+        if drafts:
+            self._tell(queue.partition, Send(_Many(call, outputs, failures, queue.settings.fifo), drafts))
+        else:
+            call.answer({"Failed": failures})
+
+    def _draft_aside(
+        self,
+        make: Callable[[], _Made],
+        params: dict[str, Any],
+        call: Call,
+        then: Callable[[Queue, _Made, Call], None],
+    ) -> None:
+        """Validate and hash beside the event loop; the queue is looked up again, for it may be gone by then."""
+
+        def finish(made: _Made | Exception) -> None:
+            try:
+                if isinstance(made, Exception):
+                    raise made
+                then(self._queues.find(params.get("QueueUrl"), call), made, call)
+            except ServiceError as error:
+                call.fail(error)
+            except Exception:
+                call.fail(InternalFailure())
+                raise
+
+        self._aside(make, finish)
+
+    def _draft_all(self, settings: QueueSettings, entries: list[dict[str, Any]], call: Call) -> _Drafted:
         drafts: list[Draft] = []
         outputs: list[dict[str, Any]] = []
         failures: list[dict[str, Any]] = []
@@ -77,10 +126,7 @@ class Sending:
                 continue
             drafts.append(draft)
             outputs.append({"Id": entry["Id"], **output})
-        if drafts:
-            self._tell(queue.partition, Send(_Many(call, outputs, failures, settings.fifo), drafts))
-        else:
-            call.answer({"Failed": failures})
+        return drafts, outputs, failures
 
     def _draft(
         self, settings: QueueSettings, params: dict[str, Any], call: Call, where: str

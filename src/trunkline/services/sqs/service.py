@@ -21,7 +21,7 @@ from trunkline.services.sqs.moving import Moving
 from trunkline.services.sqs.queues import QueueOperations
 from trunkline.services.sqs.receipts import Receipts
 from trunkline.services.sqs.receiving import Receiving, Timer
-from trunkline.services.sqs.seams import Queue, Runtime
+from trunkline.services.sqs.seams import Aside, Queue, Runtime
 from trunkline.services.sqs.sending import Sending
 from trunkline.services.sqs.standard import StandardQueue
 
@@ -48,14 +48,16 @@ class Options(Protocol):
 
 
 class SqsService:
-    """``timer`` calls back after real seconds, and returns how to take that back."""
+    """``timer`` calls back after real seconds, and returns how to take that back. ``aside``: see seams."""
 
-    def __init__(self, runtime: Runtime, ids: Ids, receipts: Receipts, timer: Timer, options: Options) -> None:
+    def __init__(
+        self, runtime: Runtime, ids: Ids, receipts: Receipts, timer: Timer, aside: Aside, options: Options
+    ) -> None:
         self._runtime = runtime
         self._receipts = receipts
         self._options = options
         parts = (
-            Sending(self, runtime, ids, options.maximum_message_size),
+            Sending(self, runtime, ids, aside, options.maximum_message_size),
             Receiving(self, runtime, receipts, timer, options.purge_wait_ms),
             Moving(self, runtime, ids),
             QueueOperations(self, runtime),
