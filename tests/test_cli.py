@@ -120,6 +120,16 @@ def test_dump_prints_every_row_as_json_lines(tmp_path: Path, name: str, capsys: 
     assert (tmp_path / name / "trunkline.db").read_bytes() == before
 
 
+def test_dump_takes_the_directory_as_serve_does_or_the_servers_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRUNKLINE_DATA", str(tmp_path / "from the environment"))
+    assert main(["dump"]) == 1
+    assert "from the environment" in capsys.readouterr().err
+    assert main(["dump", "--data", str(tmp_path / "from the flag")]) == 1
+    assert "from the flag" in capsys.readouterr().err
+
+
 def test_dump_of_a_directory_without_data_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dump", str(tmp_path / "none")]) == 1
     shown = capsys.readouterr()

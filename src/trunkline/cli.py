@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 
 import trunkline
-from trunkline.settings import FIELDS, PREFIX, BadSetting, Settings, environment_name, flag, load, nearest
+from trunkline.settings import FIELDS, PREFIX, BadSetting, environment_name, flag, load, nearest
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
             serve.add_argument(flag(name), dest=name, metavar=name.rsplit("_", 1)[-1].upper(), help=text)
     dump = commands.add_parser("dump", help="print a data directory's rows", description="Print every row of a data "
                                "directory as JSON lines, read-only; the server may be running.")  # fmt: skip
-    dump.add_argument("data", type=Path, help="the data directory")
+    dump.add_argument("directory", nargs="?", metavar="DIR", help="the data directory; without it the server's own")
+    dump.add_argument("--data", metavar="DIR", help=f"the same, as serve has it [{environment_name('data')}]")
     return root
 
 
@@ -45,18 +45,19 @@ def main(arguments: list[str] | None = None) -> int:
 
     from trunkline import node
 
+    chosen = {"data": given.directory or given.data} if given.command == "dump" else vars(given)
+    try:
+        settings = load(chosen, os.environ, warn)
+    except BadSetting as error:
+        print(f"trunkline: {error}", file=sys.stderr)
+        return 2
     if given.command == "dump":
         try:
-            code = node.dump(Settings(data=given.data), sys.stdout)
+            code = node.dump(settings, sys.stdout)
             sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read has seen enough (dump | head). Nothing more may be written at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         return code
-    try:
-        settings = load(vars(given), os.environ, warn)
-    except BadSetting as error:
-        print(f"trunkline: {error}", file=sys.stderr)
-        return 2
     return node.run(settings)
