@@ -12,6 +12,7 @@ from trunkline.kernel.arn import Arn
 from trunkline.kernel.call import Call, Operation
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.ids import Ids
+from trunkline.services.sqs.answers import Shaped
 from trunkline.services.sqs.commands import CancelMove, ListMoves, MoveTask, StartMove
 from trunkline.services.sqs.errors import invalid, invalid_value, missing
 from trunkline.services.sqs.limits import MOVE_RATE, MOVE_TASKS
@@ -45,7 +46,7 @@ class Moving:
             self._queue(destination, "DestinationArn")
         if not self._queues.is_dead_letter_queue(source.arn):
             raise invalid("Source queue must be configured as a Dead Letter Queue.")
-        token = _Answer(call, lambda task: {"TaskHandle": _handle(task, source.arn)})
+        token = Shaped(call, lambda task: {"TaskHandle": _handle(task, source.arn)})
         self._start(source, StartMove(token, destination, rate or 0, self._ids.raw()))
 
     def _start(self, source: Queue, command: StartMove) -> None:
@@ -92,7 +93,7 @@ class Moving:
         source = self._queues.by_arn(arn)
         if source is None:
             raise ServiceError("ResourceNotFoundException", "Task does not exist.")
-        token = _Answer(call, lambda moved: {"ApproximateNumberOfMessagesMoved": moved})
+        token = Shaped(call, lambda moved: {"ApproximateNumberOfMessagesMoved": moved})
         self._tell(source.partition, CancelMove(token, id_))
 
     def list_message_move_tasks(self, params: dict[str, Any], call: Call) -> None:
@@ -106,7 +107,7 @@ class Moving:
             shown = [_shown(task, source.arn) for task in tasks]
             return {"Results": shown} if shown else {}
 
-        self._tell(source.partition, ListMoves(_Answer(call, results), most))
+        self._tell(source.partition, ListMoves(Shaped(call, results), most))
 
     def _queue(self, arn: str | None, member: str) -> Queue:
         if not arn:
@@ -167,19 +168,3 @@ class _Census:
             self._active += 1
         if not self._left:
             self._then(self._failure or self._active)
-
-
-class _Answer:
-    """Answers with what ``shape`` makes of the machine's answer."""
-
-    __slots__ = ("_call", "_shape")
-
-    def __init__(self, call: Call, shape: Any) -> None:
-        self._call = call
-        self._shape = shape
-
-    def release(self, answer: Any) -> None:
-        if isinstance(answer, ServiceError):
-            self._call.fail(answer)
-        else:
-            self._call.answer(self._shape(answer))

@@ -7,8 +7,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, Protocol
 
 from trunkline.kernel.call import Call, Operation
-from trunkline.kernel.errors import ServiceError
 from trunkline.services.sqs import permissions
+from trunkline.services.sqs.answers import Done, Shaped
 from trunkline.services.sqs.attributes import ATTRIBUTES, COUNTS, READ_ONLY
 from trunkline.services.sqs.catalogue import (
     AddPermission,
@@ -80,20 +80,20 @@ class QueueOperations:
             _check_name(name, attributes)
         # An id is only spent where it may be needed: asking again for a queue that exists must cost nothing.
         partition = present.partition if present is not None else self._allot()
-        token = _Made(call, lambda entry: {"QueueUrl": self._directory.url(catalogue, entry.name, call)})
+        token = Shaped(call, lambda entry: {"QueueUrl": self._directory.url(catalogue, entry.name, call)})
         self._tell(catalogue.partition, Create(token, name, partition, attributes, params.get("tags", {})))
 
     def delete_queue(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html"""
         entry = self._directory.find(params.get("QueueUrl"), call)
-        self._change(entry, Remove(_Done(call), entry.name))
+        self._change(entry, Remove(Done(call), entry.name))
 
     def _change(self, entry: Entry, command: Any) -> None:
         self._tell(self._directory.of(entry).partition, command)
 
     def _show(self, catalogue: QueueCatalogue, output: dict[str, Any], call: Call) -> None:
         """Answer with what was read, but never before it is durable: a failed commit must not have been seen."""
-        self._tell(catalogue.partition, Show(_Made(call, lambda shown: shown), output))
+        self._tell(catalogue.partition, Show(Shaped(call, lambda shown: shown), output))
 
     def get_queue_url(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueUrl.html"""
@@ -157,17 +157,17 @@ class QueueOperations:
     def set_queue_attributes(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
         entry = self._directory.find(params.get("QueueUrl"), call)
-        self._change(entry, SetAttributes(_Done(call), entry.name, params["Attributes"]))
+        self._change(entry, SetAttributes(Done(call), entry.name, params["Attributes"]))
 
     def tag_queue(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_TagQueue.html"""
         entry = self._directory.find(params.get("QueueUrl"), call)
-        self._change(entry, Tag(_Done(call), entry.name, params["Tags"]))
+        self._change(entry, Tag(Done(call), entry.name, params["Tags"]))
 
     def untag_queue(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_UntagQueue.html"""
         entry = self._directory.find(params.get("QueueUrl"), call)
-        self._change(entry, Untag(_Done(call), entry.name, params["TagKeys"]))
+        self._change(entry, Untag(Done(call), entry.name, params["TagKeys"]))
 
     def list_queue_tags(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListQueueTags.html"""
@@ -179,12 +179,12 @@ class QueueOperations:
         entry = self._directory.find(params.get("QueueUrl"), call)
         label, accounts, actions = params["Label"], params["AWSAccountIds"], params["Actions"]
         permissions.check(label, accounts, actions)
-        self._change(entry, AddPermission(_Done(call), entry.name, label, accounts, actions))
+        self._change(entry, AddPermission(Done(call), entry.name, label, accounts, actions))
 
     def remove_permission(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_RemovePermission.html"""
         entry = self._directory.find(params.get("QueueUrl"), call)
-        self._change(entry, RemovePermission(_Done(call), entry.name, params["Label"]))
+        self._change(entry, RemovePermission(Done(call), entry.name, params["Label"]))
 
 
 def _check_name(name: str, attributes: dict[str, str]) -> None:
@@ -221,31 +221,6 @@ def _page(params: dict[str, Any]) -> tuple[int, str]:
 
 def _token(name: str) -> str:
     return urlsafe_b64encode(name.encode()).decode()
-
-
-class _Made:
-    """Answers with what ``shape`` makes of the machine's answer."""
-
-    __slots__ = ("_call", "_shape")
-
-    def __init__(self, call: Call, shape: Any) -> None:
-        self._call = call
-        self._shape = shape
-
-    def release(self, answer: Any) -> None:
-        if isinstance(answer, ServiceError):
-            self._call.fail(answer)
-        else:
-            self._call.answer(self._shape(answer))
-
-
-class _Done(_Made):
-    """Answers an operation without output."""
-
-    __slots__ = ()
-
-    def __init__(self, call: Call) -> None:
-        super().__init__(call, lambda _: {})
 
 
 class _Counted:

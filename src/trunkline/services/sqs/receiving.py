@@ -9,6 +9,7 @@ from typing import Any
 from trunkline.kernel.call import Call, Operation
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.step import Cancel
+from trunkline.services.sqs.answers import Done
 from trunkline.services.sqs.batches import check_ids, failed
 from trunkline.services.sqs.commands import ChangeVisibility, Delete, Purge, Receive, Received, Verdicts
 from trunkline.services.sqs.errors import invalid_value, missing
@@ -166,7 +167,7 @@ class Receiving:
     def purge_queue(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html"""
         queue = self._queues.find(params.get("QueueUrl"), call)
-        self._tell(queue.partition, Purge(_Nothing(call), self._purge_wait))
+        self._tell(queue.partition, Purge(Done(call), self._purge_wait))
 
 
 def _bounded(seconds: int | None, name: str, most: int) -> int | None:
@@ -264,18 +265,3 @@ class _Batch:
         if self._failures:
             result["Failed"] = self._failures
         self._call.answer(result)
-
-
-class _Nothing:
-    """Answers an operation without output."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def release(self, answer: Any) -> None:
-        if isinstance(answer, ServiceError):
-            self._call.fail(answer)
-        else:
-            self._call.answer({})
