@@ -66,6 +66,18 @@ def test_elements_are_numbered_with_plain_numbers_only(read_form: Any, number: s
     assert refused.value.name == "SerializationException"
 
 
+def test_a_name_with_an_empty_part_is_not_the_value_of_the_name_before_it(read_form: Any) -> None:
+    for name in ("MaxNumberOfMessages..QueueUrl", "MaxNumberOfMessages."):
+        with pytest.raises(ServiceError) as refused:
+            read_form("ReceiveMessage", f"{name}=1")
+        assert refused.value.name == "SerializationException"
+
+
+def test_a_value_and_names_below_it_do_not_hide_each_other(read_form: Any) -> None:
+    for form in ("MaxNumberOfMessages=3&MaxNumberOfMessages.x=1", "MaxNumberOfMessages.x=1&MaxNumberOfMessages=3"):
+        assert read_form("ReceiveMessage", form) == {"MaxNumberOfMessages": 3}
+
+
 def test_structures_lie_in_lists_and_maps_as_deep_as_the_model_goes(read_form: Any) -> None:
     entry = "SendMessageBatchRequestEntry.1."
     form = {

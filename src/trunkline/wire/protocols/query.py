@@ -27,6 +27,8 @@ Write = Callable[[list[str], Any], None]
 _MOST_NAMES = 10_000
 _ENVELOPE = ("Action", "Version")
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_OWN = "."
+"""Where a tree keeps a name's own value beside those below it (``a=1&a.b=2``): no part of a path holds a dot."""
 
 
 def parse_form(text: str) -> dict[str, str]:
@@ -143,9 +145,9 @@ class QueryCodec:
 
         def scalar(value: Any) -> Any:
             if isinstance(value, dict):
-                if "" not in value:
+                if _OWN not in value:
                     raise malformed("A parameter that is a single value was given as a structure")
-                value = value[""]
+                value = value[_OWN]
             return convert(value)
 
         return scalar
@@ -298,11 +300,11 @@ def _plant(tree: Tree, path: list[str], value: str) -> None:
     for name in path[:-1]:
         below = tree.setdefault(name, {})
         if not isinstance(below, dict):
-            below = tree[name] = {"": below}
+            below = tree[name] = {_OWN: below}
         tree = below
     last = tree.get(path[-1])
     if isinstance(last, dict):
-        last[""] = value
+        last[_OWN] = value
     else:
         tree[path[-1]] = value
 
@@ -319,7 +321,7 @@ def _numbered(value: Any, between: str | None) -> list[Any]:
             return []
     elements: dict[int, Any] = {}
     for number, item in value.items():
-        if number:
+        if number != _OWN:
             if _NUMBER.fullmatch(number) is None:
                 raise malformed("The elements of a list are numbered from 1")
             elements[int(number)] = item
