@@ -4,6 +4,10 @@ A count must be right without loading what is counted, so it stands in rows of
 its own: one bucket for each second, ``03 gen kind second -> count``. Beside
 it are those messages that are in memory, by the same second: a timer wheel.
 A second that has passed needs no correction: its bucket just drops out.
+
+No call looks at all that is held. The messages of the present second alone are
+put in the order of their instants, once, when that second begins; for a later
+second its beginning serves as the time to wake, for early is harmless.
 """
 
 from __future__ import annotations
@@ -31,13 +35,21 @@ _PRUNED = 16
 
 
 class Tally(Generic[T]):
-    """``kind`` 0 counts messages in flight, 1 delayed ones."""
+    """``kind`` 0 counts messages in flight, 1 delayed ones. ``resident``: how many are held in memory.
+
+    ``up(now)`` comes first: the other methods speak of the second that it saw last.
+    """
 
     def __init__(self, kind: int, generation: int) -> None:
         self._prefix = HISTOGRAM + u32(generation) + bytes((kind,))
         self._counts: dict[int, int] = {}
+        self._sum = 0
+        self._seconds: list[int] = []  # a heap of the keys of _counts
         self._wheel: dict[int, dict[int, T]] = {}
-        self._seconds: list[int] = []
+        self._turns: list[int] = []  # a heap of the keys of _wheel
+        self._present = -1
+        # A heap of (until, sequence) of all that is held in the present second, and of some that have left.
+        self._soon: list[tuple[Millis, int]] = []
         self._passed: list[int] = []
         self._changed: set[int] = set()
         self.resident = 0
@@ -55,6 +67,7 @@ class Tally(Generic[T]):
             self._counts[second] = 0
             heapq.heappush(self._seconds, second)
         self._counts[second] += change
+        self._sum += change
         self._changed.add(second)
 
     def add(self, item: T) -> None:
@@ -72,11 +85,11 @@ class Tally(Generic[T]):
         bucket = self._wheel.get(second)
         if bucket is None:
             bucket = self._wheel[second] = {}
-            if second not in self._counts:
-                self._counts[second] = 0
-                heapq.heappush(self._seconds, second)
+            heapq.heappush(self._turns, second)
         bucket[item.seq] = item
         self.resident += 1
+        if second == self._present:
+            heapq.heappush(self._soon, (item.until, item.seq))
 
     def remove(self, item: T) -> None:
         """Neither count nor hold ``item`` any longer."""
@@ -89,49 +102,56 @@ class Tally(Generic[T]):
         second = until // 1000
         if self._counts.get(second, 0) > 0:
             self._counts[second] -= 1
+            self._sum -= 1
             self._changed.add(second)
 
     def up(self, now: Millis) -> Iterator[T]:
-        """Take out what has come up by ``now``, a second at a time."""
+        """Take out what has come up by ``now``, in the order of the instants within a second."""
         second = now // 1000
-        while self._seconds and self._seconds[0] <= second:
-            first = self._seconds[0]
-            bucket = self._wheel.get(first)
-            if first == second:
-                if bucket:
-                    for item in [item for item in bucket.values() if item.until <= now]:
-                        del bucket[item.seq]
-                        self.resident -= 1
-                        yield item
-                return
-            heapq.heappop(self._seconds)
-            del self._counts[first]
+        while self._seconds and self._seconds[0] < second:
+            first = heapq.heappop(self._seconds)
+            self._sum -= self._counts.pop(first)
             self._changed.discard(first)
             self._passed.append(first)
-            if bucket is not None:
-                del self._wheel[first]
-                self.resident -= len(bucket)
-                yield from sorted(bucket.values(), key=_order)
+        while self._turns and self._turns[0] < second:
+            bucket = self._wheel.pop(heapq.heappop(self._turns))
+            self.resident -= len(bucket)
+            yield from sorted(bucket.values(), key=_order)
+        if second != self._present:
+            self._present = second
+            self._soon = [_order(item) for item in self._wheel.get(second, {}).values()]
+            heapq.heapify(self._soon)
+        while (item := self._soonest()) is not None and item.until <= now:
+            heapq.heappop(self._soon)
+            del self._wheel[second][item.seq]
+            self.resident -= 1
+            yield item
+
+    def _soonest(self) -> T | None:
+        """The first to come up in the present second. What has left, or comes up at another instant now, is dropped."""
+        while self._soon:
+            until, seq = self._soon[0]
+            item = self._wheel.get(self._present, {}).get(seq)
+            if item is not None and item.until == until:
+                return item
+            heapq.heappop(self._soon)
+        return None
 
     def next(self) -> Millis:
-        """When the earliest held message comes up; NEVER if none is held."""
-        for second in sorted(self._wheel) if len(self._wheel) < 4 else self._seconds_in_order():
-            bucket = self._wheel.get(second)
-            if bucket:
-                return min(item.until for item in bucket.values())
+        """When the earliest held message comes up, or a little before; NEVER if none is held."""
+        item = self._soonest()
+        if item is not None:
+            return item.until
+        while self._turns:
+            if self._wheel[self._turns[0]]:
+                return self._turns[0] * 1000
+            del self._wheel[heapq.heappop(self._turns)]
         return NEVER
-
-    def _seconds_in_order(self) -> list[int]:
-        return sorted(self._wheel)
 
     def total(self, now: Millis) -> int:
         """How many are still to come up, held or not."""
         second = now // 1000
-        later = sum(count for at, count in self._counts.items() if at > second)
-        present = self._wheel.get(second)
-        if present:
-            later += sum(1 for item in present.values() if item.until > now)
-        return later
+        return self._sum - self._counts.get(second, 0) + len(self._wheel.get(second, ()))
 
     @property
     def unsaved(self) -> bool:
