@@ -19,7 +19,8 @@ flight: a consumer that was too slow cannot delete what another has now.
 from __future__ import annotations
 
 import struct
-from collections import deque
+from collections import OrderedDict, deque
+from itertools import islice, takewhile
 from typing import Any
 
 from trunkline.kernel.errors import ServiceError
@@ -60,6 +61,8 @@ _FIRST_SEQUENCE = 18_849_496_460_467_696_128
 """Sequence numbers have 20 digits, and are not consecutive."""
 _STRIDE = 256
 _MEMORY_PAGE = 1_000
+_FORGOTTEN = 10
+"""Receive request attempts past the window that one receive deletes: more than it adds."""
 
 _TAKEN = struct.Struct(">QIQ")
 _ATTEMPT = struct.Struct(">QQ")
@@ -94,14 +97,15 @@ class FifoQueue(QueueMachine):
         self._listed: set[str] = set()
         self._memory = Deduplication(self._generation, complete=True)
         self._held: list[Send] = []
-        self._attempts: dict[str, _Attempt] = {}
+        # In the order of their time. Ordered: a plain dict would be searched for its first entry past all that left.
+        self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
         self._attempt_prefix = ATTEMPT + u32(self._generation)
 
     def _restored(self, rows: list[Row]) -> None:
         self._memory.complete = False
-        for key, value in rows:
-            if key.startswith(self._attempt_prefix):
-                self._attempts[key[len(self._attempt_prefix) :].decode()] = _Attempt.decode(value)
+        width = len(self._attempt_prefix)
+        found = [(key, _Attempt.decode(value)) for key, value in rows if key.startswith(self._attempt_prefix)]
+        self._attempts.update((key[width:].decode(), made) for key, made in sorted(found, key=lambda each: each[1].at))
 
     @property
     def weight(self) -> int:
@@ -306,7 +310,8 @@ class FifoQueue(QueueMachine):
         return [self._taken(head, at) for head, (_, _, at) in zip(found, made.taken, strict=True)]
 
     def _record(self, attempt: str, taken: list[Taken], now: Millis, until: Millis, step: Step) -> None:
-        for old in [name for name, made in self._attempts.items() if made.at + WINDOW <= now][:10]:
+        lapsed = takewhile(lambda item: item[1].at + WINDOW <= now, self._attempts.items())
+        for old, _ in list(islice(lapsed, _FORGOTTEN)):
             del self._attempts[old]
             step.writes.append((self._attempt_prefix + old.encode(), None))
         heads = [self._heads[sequence_of(each.key)] for each in taken]
