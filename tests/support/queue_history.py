@@ -145,7 +145,7 @@ class History(RuleBasedStateMachine):
         token = data.draw(st.sampled_from(self.receiving))
         del self.pending[token]
         self.desk.ask(Cancel(token))
-        assert not token.answers
+        assert token.answer.taken == [], "who waits no longer is told so, and takes no message along"
 
     @rule()
     def purge(self) -> None:

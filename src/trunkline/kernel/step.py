@@ -68,7 +68,10 @@ class Wake:
 
 @dataclass(slots=True)
 class Cancel:
-    """The caller behind ``token`` went away; an answer to it would reach nobody."""
+    """The caller behind ``token`` went away or waits no longer: it gets an empty answer now, if it still waits.
+
+    An answer that is on its way already stands: what it hands out is handed out.
+    """
 
     token: Token
 

@@ -100,13 +100,22 @@ def test_a_waiting_receiver_is_served_when_a_timeout_or_a_delay_ends() -> None:
     assert desk.numbers(second.answer.taken) == [2]
 
 
-def test_a_receiver_that_went_away_takes_nothing() -> None:
+def test_a_receiver_that_waits_no_longer_takes_nothing() -> None:
     desk = Desk()
     token = desk.call(Receive, 10, None, 20_000)
     desk.ask(Cancel(token))
+    assert token.answer == Received([])
+    [number] = desk.send()
+    assert desk.take() == [number]
+    assert token.answer == Received([])
+
+
+def test_a_receiver_that_was_served_is_not_answered_again_when_its_wait_ends() -> None:
+    desk = Desk()
+    token = desk.call(Receive, 10, None, 20_000)
     desk.send()
-    assert not token.answers
-    assert desk.take() == [1]
+    desk.ask(Cancel(token))
+    assert len(token.answer.taken) == 1
 
 
 def test_a_message_past_its_retention_is_neither_returned_nor_counted_and_leaves_the_disk() -> None:

@@ -482,8 +482,10 @@ class QueueMachine(ABC):
         self._discard(head, step)
 
     def _cancel(self, command: Cancel, now: Millis, step: Step) -> None:
-        self._waiting.cancel(command.token)
+        waits = len(self._after_load)
         self._after_load = [each for each in self._after_load if each.token is not command.token]
+        if self._waiting.cancel(command.token) or len(self._after_load) < waits:
+            step.answers.append((command.token, Received([])))
         self._finish(now, step)
 
     def _count(self, command: Count, now: Millis, step: Step) -> None:

@@ -75,17 +75,13 @@ class Receiving:
     def _watch(self, token: _Received, partition: int, call: Call, seconds: float) -> None:
         """A long poll ends when its client goes away, and after as many real seconds at the latest."""
 
-        def gone() -> None:
+        def end() -> None:
             token.take_back()
             self._tell(partition, Cancel(token))
 
-        def late() -> None:
-            self._tell(partition, Cancel(token))
-            token.release(Received([]))
-
-        call.when_gone(gone)
+        call.when_gone(end)
         # A little later than the service time's own deadline, which is the usual end.
-        token.take_back = self._timer(seconds + 0.25, late)
+        token.take_back = self._timer(seconds + 0.25, end)
 
     def delete_message(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html"""
@@ -197,19 +193,15 @@ def _keep() -> None:
 class _Received:
     """Answers ReceiveMessage."""
 
-    __slots__ = ("_call", "_done", "_system", "_wanted", "take_back")
+    __slots__ = ("_call", "_system", "_wanted", "take_back")
 
     def __init__(self, call: Call, wanted: Wanted | None, system: frozenset[str]) -> None:
         self._call = call
         self._wanted = wanted
         self._system = system
-        self._done = False
         self.take_back: Callable[[], None] = _keep
 
     def release(self, answer: Any) -> None:
-        if self._done:
-            return
-        self._done = True
         self.take_back()
         if not isinstance(answer, Received):
             self._call.fail(answer)
