@@ -243,6 +243,21 @@ def test_a_receiver_that_meets_a_dead_letter_gets_the_next_message() -> None:
     assert len(desk.moved) == 1
 
 
+def test_a_receiver_is_told_that_there_is_nothing_only_when_all_dead_letters_have_arrived() -> None:
+    desk = with_dead_letters(most=1)
+    for _ in range(3):
+        desk.send()
+    desk.take()
+    desk.pass_time(1_000)
+    token = desk.call(Receive, 10, None, 0)
+    while desk.needs:
+        assert not token.answers
+        desk.read()
+        desk.hear()
+    assert token.answer.taken == []
+    assert len(desk.moved) == 3
+
+
 def test_without_its_dead_letter_queue_a_message_stays() -> None:
     desk = with_dead_letters(most=1)
     desk.send()

@@ -302,12 +302,14 @@ class QueueMachine(ABC):
         self._waiting.park(command, now + self._wait_of(command))
 
     def _serve(self, command: Receive, now: Millis, step: Step) -> None:
-        """Answer with what there is; else wait for a page, for a message, or answer with nothing."""
-        moving = self._moving
+        """Answer with what there is; else wait for a page, for a message, or answer with nothing.
+
+        Nobody is told that there is nothing while dead letters are on their way: by then all of them have arrived.
+        """
         taken = self._take(command, now, step)
         if taken:
             step.answers.append((command.token, Received(taken, [each.key for each in taken])))
-        elif self._moving > moving or self._page_would_help(now, step):
+        elif self._moving or self._page_would_help(now, step):
             self._after_load.append(command)
         elif self._wait_of(command):
             self._park(command, now)
