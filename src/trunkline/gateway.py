@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from trunkline.kernel.arn import is_region
 from trunkline.kernel.call import Operation
 from trunkline.kernel.caller import Caller
 from trunkline.kernel.errors import InternalFailure, ServiceError
@@ -31,6 +32,8 @@ Authorize = Callable[[Caller, str, str, Mapping[str, str]], None]
 """(caller, action such as sqs:SendMessage, resource, context): returns if allowed, else raises AccessDenied."""
 
 _MOST_CALLERS = 4_096
+_REMEMBERED = 512
+"""Characters of the longest credential scope that is remembered."""
 
 
 class Exchange(Protocol):
@@ -163,7 +166,12 @@ class Gateway:
                 except ServiceError as error:
                     exchange.respond(self._codec("sqs", "query").encode_error(error, request_id))
                     return
-            call = _HttpCall(exchange, known.codec, known.operation, self._caller(request), request, request_id)
+            try:
+                caller = self._caller(request)
+            except ServiceError as error:
+                exchange.respond(known.codec.encode_error(error, request_id))
+                return
+            call = _HttpCall(exchange, known.codec, known.operation, caller, request, request_id)
             try:
                 parameters = known.codec.decode(known.operation, request)
                 self._authorize(call.caller, known.action, "*", _NO_CONTEXT)
@@ -213,7 +221,9 @@ class Gateway:
         if found is None:
             if len(self._callers) >= _MOST_CALLERS:
                 self._callers.clear()
-            found = self._callers[scope] = self._make_caller(sigv4.read(scope))
+            found = self._make_caller(sigv4.read(scope))
+            if len(scope) <= _REMEMBERED:
+                self._callers[scope] = found
         return found
 
     def _make_caller(self, credential: sigv4.Credential | None) -> Caller:
@@ -221,6 +231,8 @@ class Gateway:
         if credential is None:
             account, region, key = self._account, self._region, None
         else:
+            if not is_region(credential.region):
+                raise ServiceError("SignatureDoesNotMatch", "Credential should be scoped to a valid region.")
             account = sigv4.account_of(credential.access_key, self._account)
             region, key = credential.region, credential.access_key
         return Caller(account, region, account, f"arn:aws:iam::{account}:root", key)

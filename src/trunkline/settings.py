@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trunkline.kernel.arn import is_account, is_region
+
 PREFIX = "TRUNKLINE_"
 
 
@@ -69,7 +71,14 @@ def _text(text: str) -> str:
 
 def _account(text: str) -> str:
     """12 digits"""
-    if len(text) != 12 or not (text.isascii() and text.isdigit()):
+    if not is_account(text):
+        raise ValueError
+    return text
+
+
+def _region(text: str) -> str:
+    """a region such as us-east-1"""
+    if not is_region(text):
         raise ValueError
     return text
 
@@ -133,7 +142,7 @@ class Settings:
         "When a success is answered: when the change is on the disk (fsync), or when the operating system has it "
         "(os: survives a kill of the server, not a power cut).",
     )
-    region: str = option("us-east-1", _text, "Region of requests that name none.", ("AWS_DEFAULT_REGION",))
+    region: str = option("us-east-1", _region, "Region of requests that name none.", ("AWS_DEFAULT_REGION",))
     account: str = option(
         "000000000000", _account, "Account of requests whose access key is not an account.", ("TEST_AWS_ACCOUNT_ID",)
     )

@@ -150,6 +150,29 @@ def test_a_failed_commit_fails_every_unit_behind_it_and_names_their_partitions()
     asyncio.run(scenario())
 
 
+def test_commits_go_on_and_callers_are_answered_whatever_becomes_of_the_machines() -> None:
+    async def scenario() -> None:
+        store = Recorder()
+
+        def broken(_: set[int]) -> None:
+            raise RuntimeError("a machine could not be dropped")
+
+        commits = Commits(store, broken)
+        commits.start()
+        for _ in range(3):
+            store.fail_next = True
+            errors: list[Exception | None] = []
+            commits.enqueue(unit(1), errors.append)
+            while not errors:
+                await asyncio.sleep(0)
+            assert isinstance(errors[0], ServiceUnavailable)
+        commits.enqueue(unit(1), errors.append)
+        await commits.stop()
+        assert errors[1] is None
+
+    asyncio.run(scenario())
+
+
 def test_a_unit_refused_for_a_stale_epoch_fails_alone() -> None:
     async def scenario() -> None:
         store = Recorder()

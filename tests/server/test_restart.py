@@ -172,3 +172,23 @@ def test_kills_while_messages_move_leave_each_in_exactly_one_queue(durable: Any)
     assert task["Status"] == "COMPLETED"
     assert task["ApproximateNumberOfMessagesMoved"] == 600
     assert set(where_each_is(durable, "source")) == bodies
+
+
+@pytest.mark.parametrize(
+    ("operation", "params"),
+    [
+        ("GetQueueUrl", {"QueueName": "x", "QueueOwnerAWSAccountId": "a\0b"}),
+        ("GetQueueUrl", {"QueueName": "x", "QueueOwnerAWSAccountId": "\ud800"}),
+        ("SendMessage", {"QueueUrl": "http://x/queue/a\0b/000000000000/x", "MessageBody": "m"}),
+        ("StartMessageMoveTask", {"SourceArn": "arn:aws:sqs:a\0b:c:d"}),
+    ],
+)
+def test_a_question_about_a_place_that_cannot_be_leaves_nothing_on_the_disk(
+    durable: Any, operation: str, params: dict[str, str]
+) -> None:
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{operation}"}
+    status, answer = durable.http("POST", "/", params, headers)
+    assert 400 <= status < 500, answer
+    assert durable.stop() == 0
+    durable.start()
+    assert "QueueUrls" not in durable.client().list_queues()

@@ -218,3 +218,13 @@ def test_any_region_is_a_world_of_its_own(shared: Any) -> None:
     assert arn == "arn:aws:sqs:mars-north-1:000000000000:far"
     with pytest.raises(ClientError):
         shared.client().get_queue_url(QueueName="far")
+
+
+@pytest.mark.parametrize("region", ["us:east:1", "a%00b", "us east 1", "a" * 65])
+def test_a_scope_whose_region_no_arn_could_hold_is_refused(shared: Any, region: str) -> None:
+    scope = f"k%2F20260101%2F{region.replace(' ', '%20')}%2Fsqs%2Faws4_request"
+    for action in ("ListQueues", "CreateQueue&QueueName=q"):
+        status, text = shared.http("GET", f"/?Action={action}&X-Amz-Credential={scope}")
+        assert status == 403
+        assert "<Code>SignatureDoesNotMatch</Code>" in text
+        assert "Credential should be scoped to a valid region." in text

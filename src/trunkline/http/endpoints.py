@@ -31,6 +31,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
+from trunkline.kernel.arn import is_account
 from trunkline.kernel.errors import ServiceError
 from trunkline.wire.message import HttpRequest, HttpResponse
 
@@ -297,7 +298,7 @@ class Endpoints:
         account, service = parameters.get("account"), parameters.get("service")
         if service is not None and service not in self._services:
             raise BadRequest(f"There is no service {service!r} here; there are: {', '.join(self._services)}")
-        if account is not None and not (str(account).isdigit() and len(str(account)) == 12):
+        if account is not None and not is_account(str(account)):
             raise BadRequest(f"An account has 12 digits; {account!r} has not")
         if _truth(parameters.get("init")):
             raise NotServed("Trunkline runs no init scripts: reset without init, and run them yourself")

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_ACCOUNT = re.compile("[0-9]{12}")
+_REGION = re.compile("[A-Za-z0-9_-]{1,64}")
+
+
+def is_account(text: str) -> bool:
+    """Is ``text`` an account id: 12 digits?"""
+    return _ACCOUNT.fullmatch(text) is not None
+
+
+def is_region(text: str) -> bool:
+    """Could ``text`` be a region's name? AWS's own are, and whatever else an ARN can hold."""
+    return _REGION.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,8 +167,7 @@ class Commits:
             else:
                 dones.append((done, None))
             index += bool(unit)
-        if self._on_failure is not None:
-            self._on_failure(refused)
+        self._report(refused)
         for done, error in dones:
             _call(done, error)
 
@@ -180,10 +179,18 @@ class Commits:
             "A commit of %d units failed (%s); %d behind it are failed too", len(batch.units), failure, len(behind)
         )
         lost = batch.units + behind
-        if self._on_failure is not None:
-            self._on_failure({part.partition for unit, _ in lost for part in unit})
+        self._report({part.partition for unit, _ in lost for part in unit})
         for _, done in lost:
             _call(done, ServiceUnavailable())
+
+    def _report(self, partitions: set[int]) -> None:
+        """A lane that ended here would never commit again, and its callers never be answered."""
+        if self._on_failure is None:
+            return
+        try:
+            self._on_failure(partitions)
+        except Exception:
+            log.exception("The machines of a failed commit could not all be dropped")
 
 
 class _Batch:

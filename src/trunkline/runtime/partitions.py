@@ -255,6 +255,10 @@ class Partitions:
         slot = self._slots.get(self._catalogues.get((service, region, account), SYSTEM))
         return None if slot is None else slot.machine
 
+    def has_catalogue(self, service: str, region: str, account: str) -> bool:
+        """Has one ever been made? A look-up must not make it: whoever names an account would fill the store."""
+        return (service, region, account) in self._catalogues
+
     def load_catalogue(
         self, service: str, region: str, account: str, then: Callable[[Machine | ServiceError], None]
     ) -> None:
@@ -317,6 +321,7 @@ class Partitions:
             log.error("A background task failed", exc_info=error)
 
     def _new_catalogue(self, key: CatalogueKey) -> Machine:
+        row = catalogue_key(key)
         partition = self.allot()
         self._catalogues[key] = partition
         self._catalogue_of[partition] = key
@@ -324,7 +329,7 @@ class Partitions:
         slot.epoch = self._epoch(partition)
         slot.machine = self._factories[key[0]](key, partition, [], None)
         self._slots[partition] = slot
-        self._write_system([(catalogue_key(key), u64(partition))])
+        self._write_system([(row, u64(partition))])
         return slot.machine
 
     def _write_system(self, writes: list[Write]) -> None:

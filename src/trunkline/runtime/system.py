@@ -82,7 +82,8 @@ def catalogue_key(key: CatalogueKey) -> bytes:
 
 
 def parse_catalogue_key(key: bytes) -> CatalogueKey:
-    service, region, account = key[1:].decode().split("\0")
+    service, _, place = key[1:].decode().partition("\0")
+    region, _, account = place.rpartition("\0")
     return service, region, account
 
 

@@ -10,6 +10,7 @@ import base64
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from trunkline.kernel.arn import is_account
 from trunkline.wire.message import HttpRequest
 
 
@@ -60,7 +61,7 @@ def account_of(access_key: str, default: str) -> str:
     A 12-digit key is that account; LSIA/LKIA keys carry it in base 32;
     everything else belongs to ``default``.
     """
-    if len(access_key) == 12 and access_key.isascii() and access_key.isdigit():
+    if is_account(access_key):
         return access_key
     if access_key.startswith(("LSIA", "LKIA")):
         return _encoded_account(access_key[4:13]) or default

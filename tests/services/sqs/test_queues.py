@@ -40,6 +40,7 @@ class Runtime:
     def __init__(self) -> None:
         self.now = 1_700_000_000_000
         self.catalogues: dict[tuple[str, str], QueueCatalogue] = {}
+        self.stored: set[tuple[str, str]] = set()
         self.loads: list[tuple[str, str]] = []
         self.allotted = 0
         self.counts = Counts(0, 0, 0)
@@ -60,6 +61,9 @@ class Runtime:
     def catalogue(self, service: str, region: str, account: str) -> Machine | None:
         assert service == "sqs"
         return self.catalogues.get((region, account))
+
+    def has_catalogue(self, service: str, region: str, account: str) -> bool:
+        return (region, account) in self.catalogues or (region, account) in self.stored
 
     def load_catalogue(
         self, service: str, region: str, account: str, then: Callable[[Machine | ServiceError], None]
@@ -141,6 +145,10 @@ def client() -> Client:
 
 
 NO_QUEUE = ("QueueDoesNotExist", "The specified queue does not exist.")
+NO_SOURCE = (
+    "ResourceNotFoundException",
+    "The resource that you specified for the SourceArn parameter doesn't exist.",
+)
 
 
 def test_all_operations_of_sqs_are_there(client: Client) -> None:
@@ -154,8 +162,31 @@ def test_a_catalogue_is_loaded_once_and_before_the_operation(client: Client) -> 
 
 
 def test_a_catalogue_that_cannot_be_loaded_fails_the_call(client: Client) -> None:
+    client.runtime.stored.add(("us-east-1", ACCOUNT))
     client.runtime.fault = ServiceError("ServiceUnavailable", "later")
     assert client.refusal("ListQueues") == ("ServiceUnavailable", "later")
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "answer"),
+    [
+        ("ListQueues", {}, {}),
+        ("GetQueueUrl", {"QueueName": "q"}, NO_QUEUE),
+        ("GetQueueUrl", {"QueueName": "q", "QueueOwnerAWSAccountId": "\ud800"}, NO_QUEUE),
+        ("SendMessage", {"QueueUrl": "http://x/222222222222/q", "MessageBody": "m"}, NO_QUEUE),
+        ("DeleteQueue", {"QueueUrl": "http://x/queue/a\0b/000000000000/q"}, NO_QUEUE),
+        ("ListMessageMoveTasks", {"SourceArn": "arn:aws:sqs:a\0b:c:q"}, NO_SOURCE),
+    ],
+)
+def test_asking_for_what_is_not_there_makes_nothing(
+    client: Client, operation: str, params: dict[str, str], answer: Any
+) -> None:
+    if answer == {}:
+        assert client.call(operation, **params) == {}
+    else:
+        assert client.refusal(operation, **params) == answer
+    assert client.runtime.loads == []
+    assert client.runtime.allotted == 0
 
 
 def test_a_change_that_cannot_be_stored_fails_the_call(client: Client) -> None:

@@ -74,6 +74,8 @@ class Inspection:
         return await answer
 
     async def _catalogue(self, account: str, region: str) -> QueueCatalogue:
+        if not self._runtime.has_catalogue("sqs", region, account):
+            raise no_such_queue()
         loaded: asyncio.Future[Machine | ServiceError] = asyncio.get_running_loop().create_future()
         self._runtime.load_catalogue("sqs", region, account, loaded.set_result)
         machine = await loaded

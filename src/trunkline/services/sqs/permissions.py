@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from trunkline.kernel.arn import Arn
+from trunkline.kernel.arn import Arn, is_account
 from trunkline.kernel.errors import ServiceError
 from trunkline.services.sqs.errors import invalid, invalid_value
 from trunkline.services.sqs.limits import PERMISSION_ACTIONS
@@ -67,7 +67,7 @@ def check(label: str, accounts: list[str], actions: list[str]) -> None:
                 f"SQS:{action}", "ActionName", "Please refer to the appropriate WSDL for a list of valid actions. "
             )
     for account in accounts:
-        if len(account) != 12 or not account.isdigit():
+        if not is_account(account):
             parsed = Arn.parse(account)
             if parsed is None or parsed.service != "iam":
                 raise invalid_value(account, "PrincipalId", "Unable to verify.")

@@ -7,6 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, Protocol
 
 from trunkline.kernel.call import Call, Operation
+from trunkline.kernel.errors import InternalFailure
 from trunkline.services.sqs import permissions
 from trunkline.services.sqs.answers import Done, Shaped
 from trunkline.services.sqs.attributes import ATTRIBUTES, COUNTS, READ_ONLY
@@ -39,7 +40,6 @@ class Directory(Protocol):
     """How these operations find queues and write their URLs: see service."""
 
     def find(self, url: str | None, call: Call) -> Entry: ...
-    def home(self, call: Call) -> QueueCatalogue: ...
     def of(self, entry: Entry) -> QueueCatalogue: ...
     def place(self, account: str, region: str) -> QueueCatalogue | None: ...
     def url(self, catalogue: QueueCatalogue, name: str, call: Call) -> str: ...
@@ -73,7 +73,9 @@ class QueueOperations:
         if name is None:
             raise missing("QueueName")
         attributes = params.get("Attributes", {})
-        catalogue = self._directory.home(call)
+        catalogue = self._directory.place(call.caller.account, call.caller.region)
+        if catalogue is None:
+            raise InternalFailure
         present = catalogue.find(name)
         if present is None or "FifoQueue" in attributes:
             # Of a FIFO queue that exists the URL may be asked for without saying that it is one.
@@ -110,8 +112,11 @@ class QueueOperations:
 
     def list_queues(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListQueues.html"""
-        catalogue = self._directory.home(call)
+        catalogue = self._directory.place(call.caller.account, call.caller.region)
         limit, after = _page(params)
+        if catalogue is None:
+            call.answer({})
+            return
         names = catalogue.names(params.get("QueueNamePrefix", ""), after, limit + 1)
         answer: dict[str, Any] = {}
         if names:

@@ -74,11 +74,12 @@ class SqsService:
         """The operation, entered when its catalogue is in memory."""
         by_name = name in _BY_NAME
         unnamed = name in _BY_ARN or by_name
+        creates = name == "CreateQueue"
 
         def run(params: dict[str, Any], call: Call) -> None:
             if unnamed or params.get("QueueUrl") is None:
                 account, region = self._where(params, call, by_name)
-                if self.place(account, region) is None:
+                if self.place(account, region) is None and (creates or self._exists(account, region)):
                     self._after_load(account, region, operation, params, call)
                     return
             try:
@@ -133,19 +134,17 @@ class SqsService:
         account, region = place.account or caller.account, place.region or caller.region
         catalogue = self._runtime.catalogue("sqs", region, account)
         if catalogue is None:
-            raise _NotLoaded(account, region)
+            if self._exists(account, region):
+                raise _NotLoaded(account, region)
+            raise no_such_queue()
         assert isinstance(catalogue, QueueCatalogue)
         entry = catalogue.find(place.name)
         if entry is None:
             raise no_such_queue()
         return entry
 
-    def home(self, call: Call) -> QueueCatalogue:
-        """The caller's own catalogue."""
-        catalogue = self.place(call.caller.account, call.caller.region)
-        if catalogue is None:
-            raise InternalFailure
-        return catalogue
+    def _exists(self, account: str, region: str) -> bool:
+        return self._runtime.has_catalogue("sqs", region, account)
 
     def of(self, entry: Entry) -> QueueCatalogue:
         place = arn_place(entry.arn)
@@ -155,6 +154,7 @@ class SqsService:
         return catalogue
 
     def place(self, account: str, region: str) -> QueueCatalogue | None:
+        """The catalogue of an account and region; None if no queue was ever created there."""
         machine = self._runtime.catalogue("sqs", region, account)
         return machine if isinstance(machine, QueueCatalogue) else None
 

@@ -16,9 +16,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from trunkline.kernel.arn import is_account
+
 _REGION = re.compile(r"(?:^|\.)(?:sqs(?:-fips)?\.{0}\.|{0}\.queue\.)".format(r"([a-z]{2,}(?:-[a-z]+)+-[0-9]+)"))
 _FIRST_REGION = re.compile(r"^(?:queue\.amazonaws\.com|queue\.localhost\.localstack\.cloud)(?::|$)")
 _LOCAL = "localhost.localstack.cloud"
+_REMEMBERED = 512
+"""Characters of the longest URL that is remembered: what a client may send is longer than memory allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,9 @@ def parse(url: str) -> Place | None:
     except KeyError:
         if len(_read) >= _MOST:
             _read.clear()
-        found = _read[url] = _parse(url)
+        found = _parse(url)
+        if len(url) <= _REMEMBERED:
+            _read[url] = found
         return found
 
 
@@ -60,9 +66,9 @@ def _parse(url: str) -> Place | None:
         return Place(None, region, parts[1])
     if len(parts) == 1:
         return Place(None, region, parts[0])
-    if len(parts) == 2 and len(parts[0]) == 12 and parts[0].isdigit():
+    if len(parts) == 2 and is_account(parts[0]):
         return Place(parts[0], region, parts[1])
-    if len(parts) == 3 and parts[0] == "queue" and parts[1].isdigit():
+    if len(parts) == 3 and parts[0] == "queue" and is_account(parts[1]):
         return Place(parts[1], region, parts[2])
     return None
 
