@@ -51,11 +51,9 @@ class History(RuleBasedStateMachine):
     desk: Desk
     most: int
     retention: int
-    counts_are_exact: bool
 
     def begin_at(self, desk: Desk, most: int, retention: int) -> None:
         self.desk, self.most, self.retention = desk, most, retention
-        self.counts_are_exact = True
         self.state = State()
         self.pending: dict[Token, Any] = {}
         self.instants: list[tuple[dict[bytes, bytes], list[Any], State]] = []
@@ -88,10 +86,14 @@ class History(RuleBasedStateMachine):
     def crash(self, data: st.DataObject) -> None:
         rows, moved, state = self.instants[data.draw(st.integers(0, len(self.instants) - 1))]
         self.desk.rows, self.desk.moved, self.state = dict(rows), list(moved), copy.deepcopy(state)
+        self.restart()
+        self.commit()
+
+    def restart(self) -> None:
+        """Who waits is forgotten."""
         self.pending = {}
         self.desk.answered = []
         self.desk.restart()
-        self.commit()
 
     def after_step(self) -> None:
         """Look at what went to the dead-letter queue, and at every answer that has come, in their order."""
@@ -187,14 +189,13 @@ class History(RuleBasedStateMachine):
         desk.settle()
         counts, live = token.answer, self.live()
         assert isinstance(counts, Counts)
-        if self.counts_are_exact:
-            assert counts.visible + counts.in_flight + counts.delayed == len(live)
-            # What ends within the present second may be counted as ended, if memory does not hold it.
-            ending = {n for n, m in live.items() if now < m.until < (now // 1000 + 1) * 1000}
-            in_flight = {n for n, m in live.items() if m.until > now and m.receives}
-            delayed = {n for n, m in live.items() if m.until > now and not m.receives}
-            for count, exact in ((counts.in_flight, in_flight), (counts.delayed, delayed)):
-                assert len(exact - ending) <= count <= len(exact)
+        assert counts.visible + counts.in_flight + counts.delayed == len(live)
+        # What ends within the present second may be counted as ended, if memory does not hold it.
+        ending = {n for n, m in live.items() if now < m.until < (now // 1000 + 1) * 1000}
+        in_flight = {n for n, m in live.items() if m.until > now and m.receives}
+        delayed = {n for n, m in live.items() if m.until > now and not m.receives}
+        for count, exact in ((counts.in_flight, in_flight), (counts.delayed, delayed)):
+            assert len(exact - ending) <= count <= len(exact)
         assert not (self.receiving and self.available()), "a receiver waits beside available messages"
 
     @rule()

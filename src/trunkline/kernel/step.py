@@ -19,7 +19,7 @@ rows not in memory) keeps the token as data and answers it in a later Step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from trunkline.kernel.errors import ServiceError
@@ -38,6 +38,7 @@ Token = Any
 class Need:
     """Rows that a machine wants: keys in [start, end), ``limit`` rows or about 1 MiB at the most.
 
+    With ``keys`` those of them that there are, in their order and up to about 1 MiB, and no range.
     With ``beside`` = (prefix, other), the rows with keys ``other + suffix``
     are loaded too, for the suffixes between the first and the last loaded
     ``prefix + suffix``: a message's state row stands beside its body row.
@@ -48,16 +49,25 @@ class Need:
     end: bytes
     limit: int
     beside: tuple[bytes, bytes] | None = None
+    keys: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, keys: list[bytes]) -> Need:
+        return cls(b"", b"", len(keys), None, keys)
 
 
 @dataclass(slots=True)
 class Loaded:
-    """The runtime's answer to a Need. ``done``: no further rows in [start, end)."""
+    """The runtime's answer to a Need. ``done``: no further rows in [start, end).
+
+    ``looked``: how many of the Need's ``keys``, from the first, were looked for.
+    """
 
     need: Need
     rows: list[Row]
     beside: list[Row]
     done: bool
+    looked: int = 0
 
 
 class Wake:

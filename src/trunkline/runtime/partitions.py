@@ -59,6 +59,9 @@ _IDLE_ROUNDS = 60
 """Rounds (seconds) without a command after which an idle machine leaves memory."""
 _REPEAT = 0.5
 """Seconds after a failed commit until the node's own rows are said again."""
+_ROWS_BYTES = 1 << 20
+_ROWS_AT_ONCE = 32
+"""Rows by key are read so many at a time, until there are so many bytes of them."""
 _ROUND_SLOTS = 512
 """Machines looked at per round: keeps the round under a millisecond."""
 
@@ -634,7 +637,12 @@ class Partitions:
         partition = slot.partition
         beside: list[Row] = []
         try:
-            rows, done = await self._store.scan(partition, slot.epoch, need.start, need.end, need.limit)
+            looked = 0
+            if need.keys:
+                rows, looked = await self._rows(slot, need.keys)
+                done = looked == len(need.keys)
+            else:
+                rows, done = await self._store.scan(partition, slot.epoch, need.start, need.end, need.limit)
             if need.beside is not None and rows:
                 prefix, other = need.beside
                 first = other + rows[0][0][len(prefix) :]
@@ -650,7 +658,22 @@ class Partitions:
         for key, value in rows:
             if key[0] == BODY:
                 self._bodies.put(partition, key, value)
-        self.tell(partition, Loaded(need, rows, beside, done))
+        self.tell(partition, Loaded(need, rows, beside, done, looked))
+
+    async def _rows(self, slot: _Slot, keys: list[bytes]) -> tuple[list[Row], int]:
+        """Rows of ``keys`` until they are _ROWS_BYTES, from the cache where it has them; how many were looked for."""
+        get = self._bodies.get
+        rows: list[Row] = []
+        looked = size = 0
+        while looked < len(keys) and size < _ROWS_BYTES:
+            some = keys[looked : looked + _ROWS_AT_ONCE]
+            values = [get(slot.partition, key) for key in some]
+            if None in values:
+                values = await self._store.load(slot.partition, slot.epoch, some)
+            rows += [(key, value) for key, value in zip(some, values, strict=True) if value is not None]
+            size += sum(len(value) for value in values if value is not None)
+            looked += len(some)
+        return rows, looked
 
     # -- dropping machines -------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from queue_desk import DEAD_LETTER_ARN, RECEIPTS, START, Desk
 
 from trunkline.kernel.time import DAY, MINUTE
-from trunkline.services.sqs.commands import Accept, Delete, Purge, Receive, Send
-from trunkline.services.sqs.rows import ATTEMPT, DEDUPLICATION, MESSAGE, MessageRow
+from trunkline.services.sqs.commands import Accept, Configure, Delete, Purge, Receive, Send
+from trunkline.services.sqs.rows import ATTEMPT, DEDUPLICATION, HISTOGRAM, MESSAGE, MessageRow
 
 
 class Fifo(Desk):
@@ -22,6 +24,14 @@ class Fifo(Desk):
         for draft, name in zip(drafts, names, strict=True):
             self.names[int.from_bytes(draft.id, "big")] = name
         return [self.names[number] for number in self.send(*drafts)]
+
+    def reconfigure(self, restart: bool, **changes: object) -> None:
+        """Settings change: told to the machine, or while it is not in memory."""
+        self.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        if restart:
+            self.restart()
+        else:
+            self.ask(Configure(self.settings))
 
     def get(self, count: int = 10, visibility: int | None = None, **named: object) -> list[str]:
         return [self.names[number] for number in self.take(count, visibility, **named)]
@@ -152,6 +162,16 @@ def test_what_is_past_the_window_leaves_memory_and_disk() -> None:
     assert len([key for key in desk.rows if key.startswith(DEDUPLICATION)]) == 2
 
 
+def test_what_is_past_the_window_when_a_queue_comes_into_memory_leaves_the_disk() -> None:
+    desk = Fifo()
+    for burst in range(3):
+        desk.put(*[f"a{burst}{number}" for number in range(10)])
+        desk.pass_time(60 * MINUTE)
+        desk.restart()
+    desk.put("b1")
+    assert len([key for key in desk.rows if key.startswith(DEDUPLICATION)]) == 1
+
+
 def test_a_purge_clears_the_deduplication_memory_and_its_rows() -> None:
     desk = Fifo()
     desk.put("a1")
@@ -210,6 +230,31 @@ def test_an_attempt_is_void_once_a_message_of_it_was_changed_or_deleted() -> Non
     desk.change(two[0], 10_000)
     assert desk.get(1, attempt="one") == ["d1"]
     assert desk.get(1, attempt="two") == []
+
+
+def test_a_retry_of_an_attempt_takes_nothing_from_those_who_wait_and_is_answered_before_them() -> None:
+    desk = Fifo()
+    desk.put("a1")
+    first = desk.receive(attempt="try")
+    waiting = desk.call(Receive, 10, None, 20_000)
+    retry = desk.call(Receive, 10, None, 20_000, "try")
+    assert [each.handle for each in retry.answer.taken] == [each.handle for each in first]
+    assert not waiting.answers
+
+
+def test_an_attempt_of_messages_far_behind_is_found_after_a_restart() -> None:
+    desk = Fifo(visibility_timeout=20_000)
+    names = [f"{group}1" for group in "abcdefgh"]
+    desk.put(*names)
+    front = desk.receive(6)
+    back = desk.receive(2, 100_000, attempt="try")
+    assert len(front) == 6
+    desk.pass_time(20_000)
+    desk.restart()
+    desk.page = 2
+    retry = desk.receive(2, attempt="try")
+    assert [each.handle for each in retry] == [each.handle for each in back]
+    assert len(desk.receive()) == 6
 
 
 def test_attempts_leave_the_disk_with_later_ones() -> None:
@@ -324,6 +369,64 @@ def test_a_delayed_message_holds_back_its_group_and_no_other() -> None:
     assert desk.get() == ["a1"]
     desk.pass_time(4_000)
     assert desk.get() == ["b1"]
+
+
+def test_a_new_delay_holds_for_what_is_in_the_queue_already_in_memory_or_not() -> None:
+    for window in (10_000, 2):
+        for restart in (False, True):
+            desk = Fifo(window=window)
+            desk.put("a1", "b1", "c1")
+            desk.pass_time(10_000)
+            desk.reconfigure(restart, delay=900_000)
+            assert desk.counts() == (0, 0, 3)
+            assert desk.get() == []
+            desk.reconfigure(restart, delay=20_000)
+            desk.pass_time(9_000)
+            assert desk.counts() == (0, 0, 3)
+            desk.pass_time(1_000)
+            assert desk.counts() == (3, 0, 0)
+            desk.reconfigure(restart, delay=600_000)
+            assert desk.counts() == (0, 0, 3)
+            desk.reconfigure(restart, delay=0)
+            assert sorted(desk.get() + desk.get()) == ["a1", "b1", "c1"][: max(2, min(window, 3))]
+
+
+def test_a_delay_is_over_for_what_was_received() -> None:
+    desk = Fifo(visibility_timeout=1_000)
+    desk.put("a1", "a2")
+    assert desk.get(1) == ["a1"]
+    desk.pass_time(1_000)
+    desk.reconfigure(True, delay=900_000)
+    assert desk.counts() == (1, 0, 1)
+    assert desk.get() == ["a1"]
+
+
+def test_a_dead_letter_is_delayed_as_any_other_message_and_stays_so_over_a_restart() -> None:
+    source = Fifo(max_receive_count=1, dead_letter_arn=DEAD_LETTER_ARN, visibility_timeout=1_000)
+    source.put("a1")
+    source.get()
+    source.pass_time(1_000)
+    source.get()
+    [(_, row, keep_sent)] = source.moved
+    dead = Fifo(delay=600_000)
+    dead.ask(Accept([row.encode()], keep_sent))
+    assert dead.counts() == (0, 0, 1)
+    dead.restart()
+    assert dead.counts() == (0, 0, 1)
+    dead.pass_time(600_000)
+    assert dead.counts() == (1, 0, 0)
+    assert len(dead.receive()) == 1
+
+
+def test_seconds_in_which_nothing_can_be_delayed_any_more_leave_the_disk() -> None:
+    desk = Fifo()
+    for number in range(5):
+        desk.put(f"a{number}")
+        desk.pass_time(1_000)
+    assert len([key for key in desk.rows if key[:1] == HISTOGRAM]) == 5
+    desk.pass_time(900_000)
+    desk.put("b1")
+    assert len([key for key in desk.rows if key[:1] == HISTOGRAM]) == 1
 
 
 # -- how far it looks ---------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ ELIGIBLE = 5
 
 
 class FifoHistory(History):
-    @initialize(most=st.sampled_from([0, 2]), per_group=st.booleans(), delay=st.sampled_from([0, 0, 2_500]))
+    @initialize(most=st.sampled_from([0, 2]), per_group=st.booleans(), delay=st.sampled_from([0, 0, 3_000]))
     def begin(self, most: int, per_group: bool, delay: int) -> None:
         self.per_group, self.delay = per_group, delay
         desk = Desk(
@@ -144,18 +144,20 @@ class FifoHistory(History):
 
         self.call(changed, ChangeVisibility, [RECEIPTS.read(each.handle)], [each.handle], [timeout])
 
-    @rule(delay=st.sampled_from([0, 2_500, 7_000]))
-    def set_the_delay(self, delay: int) -> None:
-        """It holds for what is in the queue too."""
+    @rule(delay=st.sampled_from([0, 3_000, 7_000]), in_memory=st.booleans())
+    def set_the_delay(self, delay: int, in_memory: bool) -> None:
+        """It holds for what is in the queue too, and if the queue is not in memory."""
         self.delay = delay
-        self.counts_are_exact = False
         self.desk.settings = replace(self.desk.settings, delay=delay)
         for message in self.state.messages.values():
             if not message.receives:
                 message.until = message.sent + delay
-        self.desk.ask(Configure(self.desk.settings))
+        if in_memory:
+            self.desk.ask(Configure(self.desk.settings))
         # The settings are the catalogue's, which commits them in the same unit.
         self.commit()
+        if not in_memory:
+            self.restart()
 
 
 FifoHistory.TestCase.settings = SETTINGS

@@ -9,8 +9,8 @@ from queue_desk import Desk
 
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.time import HOUR
-from trunkline.services.sqs.commands import CancelMove, ListMoves, MoveTask, StartMove
-from trunkline.services.sqs.rows import MESSAGE
+from trunkline.services.sqs.commands import Accept, CancelMove, ListMoves, MoveTask, StartMove
+from trunkline.services.sqs.rows import MESSAGE, MessageRow
 
 HOME = "arn:aws:sqs:us-east-1:000000000000:home"
 
@@ -180,6 +180,53 @@ def test_a_message_deleted_while_its_batch_is_planned_does_not_move() -> None:
     desk.settle()
     desk.pass_time(0)
     assert desk.moved_to() == [2]
+
+
+def test_a_message_deleted_after_its_batch_was_planned_does_not_move() -> None:
+    desk = DeadLetters(1, window=1, visibility_timeout=1_000)
+    desk.send(delay=1_000)
+    desk.pass_time(1_000)
+    taken = desk.receive(1)
+    while desk.number(taken[0]) != 2:
+        taken = desk.receive(1)
+    desk.pass_time(1_000)
+    desk.call(StartMove, HOME, 0, b"i" * 16)
+    desk.wake()
+    desk.settle()  # the batch is planned, and not moved yet
+    desk.delete(*taken)
+    assert desk.counts() == (1, 0, 0)
+    desk.pass_time(0)
+    assert desk.moved_to() == [1]
+    assert desk.counts() == (0, 0, 0)
+
+
+def test_delayed_messages_stay() -> None:
+    desk = DeadLetters(2, window=1)
+    desk.send(delay=60_000)
+    desk.send(delay=60_000)
+    task = desk.start()
+    assert isinstance(task, MoveTask) and task.to_move == 2
+    desk.pass_time(0)
+    assert desk.moved_to() == [1, 2]
+    assert desk.counts() == (0, 0, 2)
+    desk.pass_time(60_000)
+    assert sorted(desk.take() + desk.take()) == [3, 4]
+
+
+def test_what_comes_before_a_message_without_a_source_is_moved() -> None:
+    desk = DeadLetters(1)
+    [row] = [value for key, value in desk.rows.items() if key[:1] == MESSAGE]
+    for _ in range(3):
+        moved = MessageRow.decode(row).moved(source_arn=HOME)
+        desk.ask(Accept([moved.encode()]))
+    desk.delete(*desk.receive(1))
+    desk.send()
+    desk.start(destination="")
+    desk.pass_time(0)
+    [task] = desk.tasks
+    assert (task.status, task.failure, task.moved) == ("FAILED", "CouldNotDetermineMessageSource", 3)
+    assert len(desk.moved_to()) == 3
+    assert desk.counts() == (1, 0, 0)
 
 
 def test_the_ten_newest_tasks_are_remembered_newest_first() -> None:

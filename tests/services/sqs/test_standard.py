@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from queue_desk import DEAD_LETTER_ARN, DEAD_LETTERS, RECEIPTS, START, Desk, Token
 
@@ -9,7 +11,7 @@ from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.step import Cancel
 from trunkline.kernel.time import DAY, HOUR, NEVER
 from trunkline.services.sqs.commands import Accept, Configure, Delete, Receive, Received
-from trunkline.services.sqs.rows import FLAG_MOVED, MESSAGE
+from trunkline.services.sqs.rows import DEDUPLICATION, FLAG_MOVED, MESSAGE, STATE
 
 
 def test_a_message_not_deleted_in_time_comes_back() -> None:
@@ -130,6 +132,75 @@ def test_a_message_past_its_retention_is_neither_returned_nor_counted_and_leaves
     assert desk.counts() == (0, 0, 0)
     assert not [key for key in desk.rows if key[:1] >= MESSAGE]
     assert desk.due() == NEVER
+
+
+def test_a_message_sent_while_expired_ones_are_looked_for_expires_in_its_time_too() -> None:
+    desk = Desk(retention=60_000)
+    desk.send()
+    desk.now += 60_000
+    desk.wake()
+    desk.send()
+    desk.settle()
+    desk.restart()
+    desk.pass_time(59_999)
+    assert desk.counts() == (1, 0, 0)
+    desk.pass_time(1)
+    assert desk.counts() == (0, 0, 0)
+    assert not [key for key in desk.rows if key[:1] >= MESSAGE]
+
+
+def test_no_step_deletes_more_than_some_hundred_rows_of_what_is_past_its_retention() -> None:
+    for fifo in (False, True):
+        desk = Desk(retention=60_000, fifo=fifo)
+        for number in range(0, 1_000, 10):
+            desk.send(*[desk.draft(group="g", deduplication=f"{number + at}") for at in range(10)])
+        desk.now += 60_000  # the alarm rings late
+        desk.largest = 0
+        assert desk.take() == []
+        assert desk.counts() == (0, 0, 0)
+        assert desk.largest < 800
+        desk.pass_time(0)
+        assert not [key for key in desk.rows if MESSAGE <= key[:1] < DEDUPLICATION]
+
+
+def test_dead_letters_that_expire_in_flight_while_not_in_memory_are_counted_no_longer() -> None:
+    source, dead = with_dead_letters(most=1), Desk(retention=60_000, visibility_timeout=DAY)
+    source.send(*[source.draft() for _ in range(5)])
+    source.take()
+    source.pass_time(1_000)
+    source.take()
+    dead.pass_time(1_000)
+    for _, row, keep_sent in source.moved:
+        dead.ask(Accept([row.encode()], keep_sent))
+    assert len(dead.take()) == 5
+    dead.send()
+    dead.restart()
+    dead.page = 2
+    dead.pass_time(59_999)
+    assert dead.counts() == (1, 0, 0)
+    assert not [key for key in dead.rows if key[:1] == STATE]
+
+
+def test_after_a_restart_nothing_visible_is_said_without_reading_all_that_is_delayed() -> None:
+    desk = Desk()
+    desk.send(*[desk.draft(delay=600_000) for _ in range(2_000)])
+    desk.restart()
+    token = desk.call(Receive, 10, None, 0)
+    assert token.answer.taken == []
+    assert len(desk.needs) <= 2
+
+
+def test_a_backlog_is_read_ahead_of_those_who_receive_it() -> None:
+    desk = Desk(window=40)
+    desk.send(*[desk.draft() for _ in range(300)])
+    desk.take(10)
+    pauses = 0
+    for _ in range(29):
+        token = desk.call(Receive, 10, None, 0)
+        pauses += not token.answers
+        desk.settle()
+        assert len(token.answer.taken) == 10
+    assert pauses <= 2
 
 
 def test_retention_counts_from_the_send_whatever_receives_did() -> None:
@@ -256,6 +327,29 @@ def test_a_receiver_is_told_that_there_is_nothing_only_when_all_dead_letters_hav
         desk.hear()
     assert token.answer.taken == []
     assert len(desk.moved) == 3
+
+
+def test_no_step_gives_up_more_than_a_hundred_messages_and_all_go_in_the_end() -> None:
+    desk = with_dead_letters(most=0)
+    desk.send(*[desk.draft() for _ in range(250)])
+    while desk.take():
+        pass
+    desk.pass_time(1_000)
+    desk.settings = replace(desk.settings, max_receive_count=1)
+    desk.ask(Configure(desk.settings))
+    desk.largest = 0
+    token = desk.call(Receive, 10, None, 0)
+    rounds = 0
+    while desk.needs:
+        [need] = desk.needs
+        assert len(need.keys) <= 100
+        desk.read()
+        desk.hear()
+        rounds += 1
+    assert token.answer.taken == []
+    assert [int.from_bytes(row.id, "big") for _, row, _ in desk.moved] == list(range(1, 251))
+    assert rounds == 3
+    assert desk.largest < 1_000
 
 
 def test_without_its_dead_letter_queue_a_message_stays() -> None:
@@ -462,6 +556,47 @@ def test_a_quiet_group_goes_before_a_noisy_one() -> None:
     desk.send(group="quiet")
     assert desk.take(10) == list(range(1, 11))
     assert 31 in desk.take(1)
+
+
+def test_a_quiet_group_is_found_far_behind_a_noisy_one_and_what_stood_aside_comes_in_its_order() -> None:
+    desk = Desk()
+    desk.send(*[desk.draft(group="noisy") for _ in range(900)])
+    for _ in range(5):
+        desk.take(10)
+    desk.send(*[desk.draft(group="quiet") for _ in range(3)])
+    assert desk.take(10) == [901, 902, 903, 51, 52, 53, 54, 55, 56, 57]
+    assert desk.take(10) == list(range(58, 68))
+
+
+def test_a_quiet_group_goes_before_messages_of_a_noisy_one_that_came_back() -> None:
+    desk = Desk()
+    desk.send(*[desk.draft(group="noisy") for _ in range(200)])
+    taken = [each for _ in range(10) for each in desk.receive(10)]
+    for each in taken[:60]:
+        desk.change(each, 0)
+    desk.send(group="quiet")
+    assert desk.take(1) == [201]
+    assert len(desk.take(10)) == 10
+
+
+def test_a_group_that_has_become_quiet_comes_before_what_is_behind_it() -> None:
+    desk = Desk(visibility_timeout=10_000)
+    desk.send(*[desk.draft(group="once noisy") for _ in range(30)])
+    desk.take(10)
+    desk.send(*[desk.draft(group="quiet") for _ in range(5)])
+    assert desk.take(1) == [31]
+    desk.pass_time(10_000)
+    assert sorted(desk.take(10)) == list(range(11, 21))
+
+
+def test_no_more_than_memory_allows_stands_aside() -> None:
+    desk = Desk(window=20)
+    desk.send(*[desk.draft(group="noisy") for _ in range(200)])
+    seen = []
+    for _ in range(20):
+        seen += desk.take(10)
+        assert len(desk.machine._heads) - len(seen) <= 60
+    assert sorted(seen) == list(range(1, 201))
 
 
 def test_a_noisy_group_alone_is_not_held_back() -> None:

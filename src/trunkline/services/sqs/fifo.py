@@ -40,6 +40,7 @@ from trunkline.services.sqs.commands import (
 )
 from trunkline.services.sqs.deduplication import WINDOW, Deduplication, key_of
 from trunkline.services.sqs.machine import (
+    EXPIRED_AT_MOST,
     GONE,
     IN_FLIGHT,
     LATER,
@@ -53,6 +54,7 @@ from trunkline.services.sqs.machine import (
 )
 from trunkline.services.sqs.receipts import Receipt
 from trunkline.services.sqs.rows import ATTEMPT, MessageRow, StateRow, u32, u64
+from trunkline.services.sqs.tally import SentTally
 from trunkline.services.sqs.visibility import beyond_limit, expired, not_available
 
 ELIGIBLE = 120_000
@@ -90,7 +92,19 @@ class _Attempt:
 class FifoQueue(QueueMachine):
     """See the module. ``window`` bounds the eligible messages, for tests."""
 
+    @property
+    def _delayed(self) -> SentTally[Head]:
+        return self._unreceived
+
+    def _due(self, row: MessageRow) -> Millis:
+        return row.sent + self.settings.delay
+
+    def _uncount_delay(self, row: MessageRow) -> None:
+        """``_discard`` does it."""
+
     def _started(self) -> None:
+        self._unreceived: SentTally[Head] = SentTally(self._generation, self.settings.delay)
+        self._sought = 0
         self._eligible = min(ELIGIBLE, self._window)
         self._lines: dict[str, deque[Head]] = {}
         self._open: deque[str] = deque()
@@ -115,6 +129,10 @@ class FifoQueue(QueueMachine):
     def idle(self) -> bool:
         return super().idle and not self._held
 
+    def _repeats(self, command: Receive, now: Millis) -> bool:
+        made = self._attempts.get(command.attempt)
+        return made is not None and made.at + WINDOW > now
+
     def _public(self, seq: int) -> int:
         return _FIRST_SEQUENCE + _STRIDE * seq
 
@@ -133,6 +151,8 @@ class FifoQueue(QueueMachine):
         if not self._asked("memory"):
             prefix = self._memory.prefix
             start = after or prefix + u64(max(0, now - WINDOW))
+            if not after:
+                step.sweeps.append((prefix, start))  # what was left behind when the queue left memory
             self._ask(step, Need(start, prefix + b"\xff" * 25, _MEMORY_PAGE), "memory")
 
     def _send_now(self, command: Send, now: Millis, step: Step) -> None:
@@ -143,45 +163,36 @@ class FifoQueue(QueueMachine):
             original = self._memory.original(key, now)
             if original is None:
                 original = (draft.id, self._next_seq)
-                due = now + settings.delay if settings.delay else 0
                 row = MessageRow(
-                    0, now, due, 0, 0, draft.id, draft.md5, draft.size, draft.group, draft.deduplication, "", draft.tail
+                    0, now, 0, 0, 0, draft.id, draft.md5, draft.size, draft.group, draft.deduplication, "", draft.tail
                 )
                 self._memory.remember(key, *original, now, step)
-                self._add(row, step)
+                self._add(row, now, step)
             ids.append(original[0])
             sequences.append(self._public(original[1]))
         self._memory.forget(now, step)
         step.answers.append((command.token, Sent(ids, sequences)))
 
-    def _add(self, row: MessageRow, step: Step) -> None:
+    def _add(self, row: MessageRow, now: Millis, step: Step) -> None:
         seq = self._next_seq
         self._next_seq = seq + 1
         self._live += 1
-        if row.sent < self._oldest:
-            self._oldest = row.sent
-            self._set_durable_wake()
+        self._note(row.sent)
         step.writes.append((self._message + u64(seq), row.encode()))
+        self._delayed.sent(row.sent)
         if self._cursor != seq or len(self._heads) >= self._eligible:
-            if row.due:
-                self._delayed.count(row.due)
             return
         self._cursor = seq + 1
-        head = Head(seq, row.sent, row.due, row.group, row.receives_before, row.first_received, False)
+        head = Head(seq, row.sent, 0, row.group, row.receives_before, row.first_received, False)
         self._line_up(head)
-        if row.due:
-            head.state = LATER
-            head.until = row.due
-            self._delayed.add(head)
+        self._delay(head, now)
         self._check(row.group)
 
     def _accept(self, command: Accept, now: Millis, step: Step) -> None:
-        """Messages of another queue get a new sent time, and their place behind all others."""
+        """Messages of another queue get a new sent time, hence a delay, and their place behind all others."""
         self._come_up(now)
         for value in command.rows:
-            row = MessageRow.decode(value)
-            delay = 0 if command.keep_sent else self.settings.delay
-            self._add(row.moved(flags=0, sent=now, due=now + delay if delay else 0), step)
+            self._add(MessageRow.decode(value).moved(flags=0, sent=now, due=0), now, step)
         self._finish(now, step)
 
     # -- lines -----------------------------------------------------------------------
@@ -222,7 +233,7 @@ class FifoQueue(QueueMachine):
         hidden = self.settings.visibility_timeout if command.visibility is None else command.visibility
         if command.attempt:
             again = self._repeat(command.attempt, hidden, now, step)
-            if again:
+            if again or self._sought >= self._cursor:
                 return again
         taken: list[Taken] = []
         for _ in range(len(self._open)):
@@ -242,17 +253,20 @@ class FifoQueue(QueueMachine):
         """The visible part at the front of a line, ``room`` messages at the most."""
         found: list[Head] = []
         late: list[Head] = []
-        settings = self.settings
         for head in self._lines.get(group, ()):
             if head.state == GONE:
                 continue
             if head.state != READY:
                 break
             if self._is_expired(head.sent, now):
+                if self._expired_met == EXPIRED_AT_MOST:
+                    break
+                self._expired_met += 1
                 late.append(head)
                 continue
-            if settings.max_receive_count and head.receives >= settings.max_receive_count and self._give_up(head, step):
-                # On its way to the dead-letter queue: the group goes on behind it when it has left.
+            if self._is_dead_letter(head):
+                # On its way to the dead-letter queue, or soon: the group goes on behind it when it has left.
+                self._give_up(head)
                 break
             found.append(head)
             if len(found) == room:
@@ -262,6 +276,8 @@ class FifoQueue(QueueMachine):
         return found
 
     def _hand_out(self, head: Head, hidden: Millis, now: Millis, step: Step) -> Taken:
+        if not head.receives:
+            self._delayed.received(head.sent)
         head.receives += 1
         if not head.first:
             head.first = now
@@ -288,6 +304,11 @@ class FifoQueue(QueueMachine):
         made = self._attempts.get(attempt)
         if made is None or made.at + WINDOW <= now:
             return []
+        # After a restart they may not be in memory yet: then a page is asked for, and the receiver waits for it.
+        self._sought = max(seq for seq, _, _ in made.taken)
+        if self._cursor <= self._sought < self._next_seq:
+            return []
+        self._sought = 0
         heads = [self._heads.get(seq) for seq, _, _ in made.taken]
         found = [
             head
@@ -326,7 +347,9 @@ class FifoQueue(QueueMachine):
         if head.state == IN_FLIGHT:
             self._in_flight.remove(head)
         elif head.state == LATER:
-            self._delayed.remove(head)
+            self._delayed.drop(head)
+        if not head.receives:
+            self._delayed.received(head.sent)
         head.state = GONE
         self._heads.pop(head.seq, None)
         self._live -= 1
@@ -334,7 +357,7 @@ class FifoQueue(QueueMachine):
         step.writes.append((self._message + key, None))
         if head.receives:
             step.writes.append((self._state + key, None))
-        if self._needs:
+        if self._remembers:
             self._deleted.add(head.seq)
         self._check(head.group)
 
@@ -391,7 +414,7 @@ class FifoQueue(QueueMachine):
     # -- rows from the store ---------------------------------------------------------
 
     def _refill(self, now: Millis, step: Step) -> None:
-        wanted = self._stalled or (not self._open and len(self._heads) < self._eligible)
+        wanted = self._stalled or self._cursor <= self._sought or (not self._open and len(self._heads) < self._eligible)
         if self._cursor < self._next_seq and wanted and not self._asked("page"):
             start, end = self._message + u64(self._cursor), self._message + u64(self._next_seq)
             limit = max(1, min(PAGE, self._eligible - len(self._heads)))
@@ -405,7 +428,7 @@ class FifoQueue(QueueMachine):
             if seq in self._heads or seq in self._deleted:
                 continue
             row = MessageRow.decode(value)
-            head = Head(seq, row.sent, row.due, row.group, row.receives_before, row.first_received, False)
+            head = Head(seq, row.sent, 0, row.group, row.receives_before, row.first_received, False)
             self._line_up(head)
             groups[row.group] = None
             state = states.get(seq)
@@ -414,10 +437,8 @@ class FifoQueue(QueueMachine):
                 if state.visible_at > now:
                     head.state = IN_FLIGHT
                     self._in_flight.hold(head)
-            elif row.sent + self.settings.delay > now:
-                head.state = LATER
-                head.until = row.sent + self.settings.delay
-                self._delayed.hold(head)
+            else:
+                self._delay(head, now)
         self._cursor = end if command.done else sequence_of(command.rows[-1][0]) + 1
         for group in groups:
             self._check(group)
@@ -453,22 +474,23 @@ class FifoQueue(QueueMachine):
         self.settings = command.settings
         self._come_up(now)
         if self.settings.delay != delay:
+            self._delayed.delay = self.settings.delay
             for head in self._heads.values():
                 if not head.receives and head.state in (READY, LATER):
                     self._delay(head, now)
             for group in list(self._lines):
                 self._check(group)
-            step.writes += self._delayed.writes()
         super()._configure(command, now, step)
 
     def _delay(self, head: Head, now: Millis) -> None:
+        """Hide a message that was never received until its delay is over."""
         if head.state == LATER:
-            self._delayed.remove(head)
+            self._delayed.drop(head)
         head.state = READY
         head.until = head.sent + self.settings.delay
         if head.until > now:
             head.state = LATER
-            self._delayed.add(head)
+            self._delayed.hold(head)
 
     # -- the rest ----------------------------------------------------------------------
 

@@ -19,11 +19,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.ids import as_uuid
-from trunkline.kernel.step import Cancel, Close, Delivery, Loaded, Need, Row, Step, Wake
+from trunkline.kernel.step import Cancel, Close, Delivery, Loaded, Need, Row, Step, Wake, Write
 from trunkline.kernel.time import NEVER, Millis
 from trunkline.services.sqs.commands import (
     Accept,
@@ -72,9 +72,14 @@ PAGE = 256
 """Rows in a page: read in about a millisecond."""
 MAXIMUM_IN_FLIGHT = 120_000
 """AWS's quota for both kinds of queue (aws/sqs.md sections 6 and 8)."""
+MOVING_AT_MOST = 100
+"""Dead letters on their way at a time: what one step and one unit may hold."""
 _HEAD_BYTES = 320
 _HELPFUL = frozenset({"page", "delayed", "memory"})
 """Rows under way that can bring a waiting receiver a message."""
+_EXPIRING = frozenset({"expire", "expire moved", "expire found"})
+EXPIRED_AT_MOST = 100
+"""Messages past their retention that one receive deletes on its way; the rest leaves page by page."""
 
 _COUNTERS = struct.Struct(">QQQQ")
 
@@ -99,6 +104,17 @@ class Head:
         self.until: Millis = 0
         self.state = READY
         self.queued = False
+
+
+class Delays(Protocol):
+    """The tally of what a delay hides: see tally."""
+
+    @property
+    def unsaved(self) -> bool: ...
+    def restore(self, rows: list[Row], /) -> None: ...
+    def writes(self) -> list[Write]: ...
+    def next(self) -> Millis: ...
+    def total(self, now: Millis) -> int: ...
 
 
 class Stalled:
@@ -138,6 +154,8 @@ class QueueMachine(ABC):
         self._oldest: Millis = NEVER
         self._expire_at: Millis = NEVER
         self._expire_again: Millis = 0
+        self._added: Millis = NEVER
+        self._expired_met = 0
         known = dict(rows)
         if META in known:
             self._generation = int.from_bytes(known[META][:4], "big")
@@ -184,15 +202,22 @@ class QueueMachine(ABC):
         self._oldest = NEVER
         self._heads: dict[int, Head] = {}
         self._in_flight: Tally[Head] = Tally(0, self._generation)
-        self._delayed: Tally[Head] = Tally(1, self._generation)
         self._cursor = self._next_seq
         self._needs: dict[Need, tuple[str, Any]] = {}
         self._deleted: set[int] = set()
         self._stalled: list[Stalled] = []
+        self._expire_from = 0
         self._moving = 0
+        self._leaving: list[Head] = []
         self._started()
 
     # -- what each kind of queue decides ------------------------------------------
+
+    @property
+    @abstractmethod
+    def _delayed(self) -> Delays:
+        """What a delay hides."""
+        ...
 
     @abstractmethod
     def _started(self) -> None:
@@ -229,6 +254,16 @@ class QueueMachine(ABC):
         ...
 
     @abstractmethod
+    def _due(self, row: MessageRow) -> Millis:
+        """When the delay of a message ends that was never received."""
+        ...
+
+    @abstractmethod
+    def _uncount_delay(self, row: MessageRow) -> None:
+        """A message that is not in memory is about to be discarded, never having been received."""
+        ...
+
+    @abstractmethod
     def _delete_known(self, command: Delete, now: Millis, step: Step) -> None: ...
 
     @abstractmethod
@@ -251,6 +286,10 @@ class QueueMachine(ABC):
     def _load_more(self, kind: str, about: Any, command: Loaded, now: Millis, step: Step) -> None:
         """Rows that this kind of queue asked for, beyond pages of messages."""
         ...
+
+    def _repeats(self, command: Receive, now: Millis) -> bool:
+        """Does a receive ask for what it was given before? Then it takes nothing from those who wait."""
+        return False
 
     def _wakes(self) -> Millis:
         """Beside deadlines and what is held: when a waiting receiver may be served."""
@@ -283,13 +322,14 @@ class QueueMachine(ABC):
 
     def handle(self, command: Any, now: Millis) -> Step:
         step = Step()
+        self._expired_met = 0
         self._handlers[type(command)](command, now, step)
         return step
 
     def _receive(self, command: Receive, now: Millis, step: Step) -> None:
         self._come_up(now)
         # Nobody overtakes those who wait already.
-        if self._waiting and self._wait_of(command):
+        if self._waiting and self._wait_of(command) and not self._repeats(command, now):
             self._park(command, now)
         else:
             self._serve(command, now, step)
@@ -309,7 +349,7 @@ class QueueMachine(ABC):
         taken = self._take(command, now, step)
         if taken:
             step.answers.append((command.token, Received(taken, [each.key for each in taken])))
-        elif self._moving or self._page_would_help(now, step):
+        elif self._moving or self._more_expired(step) or self._page_would_help(now, step):
             self._after_load.append(command)
         elif self._wait_of(command):
             self._park(command, now)
@@ -320,32 +360,48 @@ class QueueMachine(ABC):
         else:
             step.answers.append((command.token, Received([])))
 
-    def _give_up(self, head: Head, step: Step) -> bool:
-        """Start moving a message to the dead-letter queue. False if there is none (any more)."""
-        if self._resolve(self.settings.dead_letter_arn) is None:
+    def _is_dead_letter(self, head: Head) -> bool:
+        """Was it received as often as it may be, and is there a dead-letter queue (still)?"""
+        most = self.settings.max_receive_count
+        return bool(most) and head.receives >= most and self._resolve(self.settings.dead_letter_arn) is not None
+
+    def _give_up(self, head: Head) -> bool:
+        """Start moving a message to the dead-letter queue. False if enough are on their way: then it is not its turn.
+
+        Those of one step are read together when it ends, and move in one unit.
+        """
+        if self._moving >= MOVING_AT_MOST:
             return False
         head.state = MOVING
         self._moving += 1
-        key = self._message + u64(head.seq)
-        self._ask(step, Need(key, key + b"\0", 1), "move", head)
+        self._leaving.append(head)
         return True
 
-    def _move(self, head: Head, rows: list[Row], step: Step) -> None:
-        self._moving -= 1
-        if head.state != MOVING:
-            return
+    def _ask_leaving(self, heads: list[Head], step: Step) -> None:
+        self._ask(step, Need.of([self._message + u64(head.seq) for head in heads]), "move", heads)
+
+    def _move(self, heads: list[Head], rows: list[Row], step: Step) -> None:
+        found = dict(rows)
         target = self._resolve(self.settings.dead_letter_arn)
-        if not rows or target is None:
-            head.state = READY
-            self._show(head)
-            return
-        row = MessageRow.decode(rows[0][1]).moved(
-            receives_before=head.before + head.receives,
-            first_received=head.first,
-            source_arn=self.settings.arn,
-        )
-        self._discard(head, step)
-        step.deliveries.append(Delivery(target, Accept([row.encode()])))
+        dead: list[bytes] = []
+        for head in heads:
+            self._moving -= 1
+            if head.state != MOVING:
+                continue
+            value = found.get(self._message + u64(head.seq))
+            if value is None or target is None:
+                head.state = READY
+                self._show(head)
+                continue
+            row = MessageRow.decode(value).moved(
+                receives_before=head.before + head.receives,
+                first_received=head.first,
+                source_arn=self.settings.arn,
+            )
+            self._discard(head, step)
+            dead.append(row.encode())
+        if target is not None and dead:
+            step.deliveries.append(Delivery(target, Accept(dead)))
 
     def _delete(self, command: Delete, now: Millis, step: Step) -> None:
         self._come_up(now)
@@ -387,29 +443,37 @@ class QueueMachine(ABC):
         if kind == "page":
             self._load_page(command, about, now, step)
         elif kind == "move":
-            self._move(about, command.rows, step)
+            self._move(about[: command.looked], command.rows, step)
+            if not command.done:
+                self._ask_leaving(about[command.looked :], step)
         elif kind == "expire":
             self._expire(command, now, step)
         elif kind == "expire moved":
-            self._expire_moved(command, now, step)
+            self._find_moved(command, now, step)
+        elif kind == "expire found":
+            self._expire_found(about, command, now, step)
         elif kind == "task":
             self._plan_moves(command, about, now, step)
         elif kind == "peek":
             self._peeked(about, command, now, step)
         elif kind:
             self._load_more(kind, about, command, now, step)
-        if not self._needs:
+        if not self._remembers:
             self._deleted.clear()
         receivers, self._after_load = self._after_load, []
         for receiver in receivers:
             self._serve(receiver, now, step)
         self._finish(now, step)
 
+    @property
+    def _remembers(self) -> bool:
+        """Have rows been read, or are being read, of which some may be deleted before they are used?"""
+        return bool(self._needs) or self._moves.batch is not None
+
     def _wake(self, command: Wake, now: Millis, step: Step) -> None:
         self._come_up(now)
         if self._expire_at <= now:
-            if not self._asked("expire") and not self._asked("expire moved"):
-                self._ask_expired(step)
+            self._ask_expired(step)
             # Should the server die half-way, the alarm is still there to go on.
             self._expire_again = now + 60_000
         if self._moves.next_at <= now:
@@ -417,8 +481,23 @@ class QueueMachine(ABC):
         self._set_durable_wake()
         self._finish(now, step)
 
+    def _more_expired(self, step: Step) -> bool:
+        """Did this step meet more of what is past its retention than it may delete? Then it is deleted by pages."""
+        if self._expired_met < EXPIRED_AT_MOST:
+            return False
+        self._ask_expired(step)
+        return True
+
     def _is_expired(self, sent: Millis, now: Millis) -> bool:
         return sent + self.settings.retention <= now
+
+    def _note(self, sent: Millis) -> None:
+        """A message sent then has come into the queue."""
+        if sent < self._added:
+            self._added = sent
+        if sent < self._oldest:
+            self._oldest = sent
+            self._set_durable_wake()
 
     def _set_durable_wake(self) -> None:
         """At the end of the oldest message's retention, or when a move task goes on."""
@@ -427,60 +506,82 @@ class QueueMachine(ABC):
         self.durable_wake_at = min(self._expire_at, self._moves.next_at)
 
     def _ask_expired(self, step: Step) -> None:
-        end = self._message + u64(self._next_seq)
-        need = Need(self._message, end, PAGE, beside=(self._message, self._state))
-        self._ask(step, need, "expire")
+        """Begin to delete what is past its retention, unless that is under way."""
+        if not any(self._asked(kind) for kind in _EXPIRING):
+            self._added = NEVER
+            self._ask_more_expired(step)
+
+    def _ask_more_expired(self, step: Step) -> None:
+        start, end = self._message + u64(self._expire_from), self._message + u64(self._next_seq)
+        self._ask(step, Need(start, end, PAGE, beside=(self._message, self._state)), "expire")
 
     def _expire(self, command: Loaded, now: Millis, step: Step) -> None:
-        """Delete what is past its retention, lowest sequence first: sent times rise with it, but for moved ones."""
+        """Delete what is past its retention, lowest sequence first: sent times rise with it, but for moved ones.
+
+        Below ``_expire_from`` there are none but moved ones: a long dead-letter queue is not read again and again.
+        """
         states = {sequence_of(key): StateRow.decode(value) for key, value in command.beside}
         oldest = NEVER
         for key, value in command.rows:
             seq = sequence_of(key)
             row = MessageRow.decode(value)
-            if row.flags & FLAG_MOVED or seq in self._deleted:
-                continue
-            if not self._is_expired(row.sent, now):
-                oldest = row.sent
-                break
-            self._discard_row(seq, row, states.get(seq), now, step)
+            if not row.flags & FLAG_MOVED and seq not in self._deleted:
+                if not self._is_expired(row.sent, now):
+                    oldest = row.sent
+                    break
+                self._discard_row(seq, row, states.get(seq), now, step)
+            self._expire_from = seq + 1
         else:
             if not command.done:
-                self._ask_expired(step)
+                self._ask_more_expired(step)
                 return
-        self._oldest = oldest
+        # What came while rows were being read is not among them.
+        self._oldest = min(oldest, self._added)
+        self._ask_moved(step)
+
+    def _ask_moved(self, step: Step) -> None:
+        """Dead letters are found by their sent time, for it is out of the order of sequences."""
         self._ask(step, Need(self._by_sent, self._by_sent + b"\xff" * 17, PAGE), "expire moved")
 
-    def _expire_moved(self, command: Loaded, now: Millis, step: Step) -> None:
-        for key, _ in command.rows:
-            sent, seq = place_of(key)
-            if not self._is_expired(sent, now):
-                self._oldest = min(self._oldest, sent)
-                break
-            head = self._heads.get(seq)
-            if head is None:
-                head = Head(seq, sent, 0, "", 0, 0, True)
-                head.receives = 1
-            if seq not in self._deleted:
-                self._discard(head, step)
+    def _find_moved(self, command: Loaded, now: Millis, step: Step) -> None:
+        found = [place_of(key) for key, _ in command.rows]
+        expired = [u64(seq) for sent, seq in found if self._is_expired(sent, now)]
+        if len(expired) < len(found):
+            self._oldest = min(self._oldest, found[len(expired)][0])
+        if not expired:
+            self._expire_again = 0
+            self._set_durable_wake()
+            return
+        keys = [prefix + key for key in expired for prefix in (self._state, self._message)]
+        self._ask(step, Need.of(keys), "expire found", len(expired) == len(found) and not command.done)
+
+    def _expire_found(self, more: bool, command: Loaded, now: Millis, step: Step) -> None:
+        states: dict[int, StateRow] = {}
+        for key, value in command.rows:
+            seq = sequence_of(key)
+            if key[0] == STATE[0]:
+                states[seq] = StateRow.decode(value)  # it stands before its message's
+            elif seq not in self._deleted:
+                self._discard_row(seq, MessageRow.decode(value), states.get(seq), now, step)
+        if not command.done:
+            self._ask(step, Need.of(command.need.keys[command.looked :]), "expire found", more)
+        elif more:
+            self._ask_moved(step)
         else:
-            if not command.done:
-                self._ask(step, Need(self._by_sent, self._by_sent + b"\xff" * 17, PAGE), "expire moved")
-                return
-        self._expire_again = 0
-        self._set_durable_wake()
+            self._expire_again = 0
+            self._set_durable_wake()
 
     def _discard_row(self, seq: int, row: MessageRow, state: StateRow | None, now: Millis, step: Step) -> None:
         head = self._heads.get(seq)
         if head is None:
-            head = Head(seq, row.sent, row.due, row.group, 0, 0, False)
+            head = Head(seq, row.sent, row.due, row.group, 0, 0, bool(row.flags & FLAG_MOVED))
             head.state = GONE
             if state is not None:
                 head.receives = state.receives
                 if state.visible_at > now:
                     self._in_flight.uncount(state.visible_at)
-            elif row.due > now:
-                self._delayed.uncount(row.due)
+            else:
+                self._uncount_delay(row)
         self._discard(head, step)
 
     def _cancel(self, command: Cancel, now: Millis, step: Step) -> None:
@@ -514,7 +615,7 @@ class QueueMachine(ABC):
             head = self._heads.get(last)
             state = states.get(last)
             receives = head.receives if head is not None else (state.receives if state else 0)
-            until = head.until if head is not None else (state.visible_at if state else row.due)
+            until = head.until if head is not None else (state.visible_at if state else self._due(row))
             first = head.first if head is not None else (state.first_received if state else 0)
             name = "visible" if until <= now else ("in flight" if receives else "delayed")
             seen.append(
@@ -566,7 +667,7 @@ class QueueMachine(ABC):
             step.answers.append((command.token, ServiceError("InvalidParameterValue", text)))
             return
         self._come_up(now)
-        to_move = max(0, self._live - self._in_flight.total(now))
+        to_move = max(0, self._live - self._in_flight.total(now) - self._delayed.total(now))
         task = MoveTask(command.id, now, "RUNNING", command.destination, command.rate, 0, to_move)
         self._moves.start(Progress(task, 0, self._next_seq, self._generation), now, step)
         self._set_durable_wake()
@@ -615,16 +716,21 @@ class QueueMachine(ABC):
             batch.cursor = seq = sequence_of(key)
             row = MessageRow.decode(value)
             state = states.get(seq)
-            if seq in self._deleted or self._is_expired(row.sent, now) or (state and state.visible_at > now):
+            until = state.visible_at if state else self._due(row)
+            if seq in self._deleted or self._is_expired(row.sent, now) or until > now:
                 continue
             destination = progress.task.destination or row.source_arn
             partition = self._resolve(destination) if destination else None
             if partition is None:
+                if batch.moves:
+                    # What comes before it is moved first; the next turn fails here.
+                    batch.cursor, batch.done = seq - 1, False
+                    break
                 reason = "AWS.SimpleQueueService.NonExistentQueue" if destination else "CouldNotDetermineMessageSource"
                 self._moves.end("FAILED", step, reason)
                 self._set_durable_wake()
                 return
-            batch.moves.append((seq, row, partition))
+            batch.moves.append((seq, row, state is not None, partition))
         self._moves.batch = batch
         self._moves.next_at = now
         self._set_durable_wake()
@@ -633,15 +739,15 @@ class QueueMachine(ABC):
         self._moves.batch = None
         by_partition: dict[int, list[bytes]] = {}
         moved = 0
-        for seq, row, partition in batch.moves:
+        for seq, row, received, partition in batch.moves:
+            if seq in self._deleted:
+                continue  # since it was read
             head = self._heads.get(seq)
             if head is None:
-                if seq < self._cursor and not row.due:
-                    continue  # deleted since it was read
                 head = Head(seq, row.sent, row.due, row.group, 0, 0, bool(row.flags & FLAG_MOVED))
                 head.state = GONE
-                head.receives = 1  # perhaps: deleting a state row that is not there does no harm
-            elif head.state in (IN_FLIGHT, MOVING):
+                head.receives = 1 if received else 0
+            elif head.state != READY:
                 continue
             self._discard(head, step)
             # A moved message is a new one, with an id of its own (docs); the same one if this turn is taken again.
@@ -689,6 +795,9 @@ class QueueMachine(ABC):
             self._serve_waiting(now, step)
         else:
             self.wake_at = NEVER
+        if self._leaving:
+            heads, self._leaving = self._leaving, []
+            self._ask_leaving(heads, step)
         if step.writes:
             if self._in_flight.unsaved:
                 step.writes += self._in_flight.writes()

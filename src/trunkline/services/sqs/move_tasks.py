@@ -6,7 +6,7 @@ A task is a durable cursor over the queue's sequence. A batch takes two turns:
 first its rows are read and their destinations become companions of the
 machine, then, when the runtime has those in memory, the batch is moved in one
 unit with them. The task is done when it reaches what was the tail at its
-start. Messages in flight stay.
+start. Messages in flight or delayed stay.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Progress:
 
 @dataclass(slots=True)
 class Batch:
-    """Messages read and about to be moved: (sequence, row, partition of the destination)."""
+    """Messages read and about to be moved: (sequence, row, was it ever received?, partition of the destination)."""
 
-    moves: list[tuple[int, MessageRow, int]]
+    moves: list[tuple[int, MessageRow, bool, int]]
     cursor: int
     done: bool
 
@@ -104,7 +104,7 @@ class MoveTasks:
     @property
     def destinations(self) -> tuple[int, ...]:
         """The partitions that the batch at hand goes to."""
-        return () if self.batch is None else tuple({partition for _, _, partition in self.batch.moves})
+        return () if self.batch is None else tuple({partition for *_, partition in self.batch.moves})
 
     def start(self, progress: Progress, now: Millis, step: Step) -> None:
         if self.tasks and progress.task.started <= self.tasks[-1].task.started:

@@ -40,7 +40,9 @@ from trunkline.services.sqs.commands import (
     Taken,
     Verdicts,
 )
+from trunkline.services.sqs.fairness import Aside, Groups
 from trunkline.services.sqs.machine import (
+    EXPIRED_AT_MOST,
     GONE,
     IN_FLIGHT,
     LATER,
@@ -62,12 +64,11 @@ from trunkline.services.sqs.rows import (
     encode_message,
     u64,
 )
+from trunkline.services.sqs.tally import Tally
 from trunkline.services.sqs.visibility import beyond_limit, not_available
 
-_NOISY_LEAST = 10
-"""A group with fewer messages in flight than this is never noisy."""
-_LOOK_AHEAD = 100
-"""How many messages of noisy groups are passed over in search of a quiet group's."""
+_LOOK_AHEAD = 1_000
+"""How many messages of noisy groups one search puts aside: it takes a millisecond at the most."""
 
 _INDEX = struct.Struct(">QIQ")
 
@@ -75,10 +76,23 @@ _INDEX = struct.Struct(">QIQ")
 class StandardQueue(QueueMachine):
     """See the module."""
 
+    @property
+    def _delayed(self) -> Tally[Head]:
+        return self._later
+
+    def _due(self, row: MessageRow) -> Millis:
+        return row.due
+
+    def _uncount_delay(self, row: MessageRow) -> None:
+        if row.due:
+            self._delayed.uncount(row.due)
+
     def _started(self) -> None:
+        self._later: Tally[Head] = Tally(1, self._generation)
         self._fresh: deque[Head] = deque()
         self._back: deque[Head] = deque()
-        self._groups: dict[str, int] = {}
+        self._groups = Groups()
+        self._aside: Aside[Head] = Aside()
         self._rewound: int | None = None
         self._delayed_cursor: tuple[int, int] | None = None
 
@@ -118,9 +132,7 @@ class StandardQueue(QueueMachine):
         seq = head.seq
         self._next_seq = seq + 1
         self._live += 1
-        if head.sent < self._oldest:
-            self._oldest = head.sent
-            self._set_durable_wake()
+        self._note(head.sent)
         step.writes.append((self._message + u64(seq), value))
         if head.moved:
             step.writes.append((self._by_sent + u64(head.sent) + u64(seq), b""))
@@ -171,8 +183,12 @@ class StandardQueue(QueueMachine):
             head = self._next_ready(now, step)
             if head is None:
                 break
-            if settings.max_receive_count and head.receives >= settings.max_receive_count and self._give_up(head, step):
-                continue
+            if self._is_dead_letter(head):
+                if self._give_up(head):
+                    continue
+                head.queued = True
+                self._back.appendleft(head)
+                break
             if not head.receives and head.due:
                 step.writes.append((self._index + u64(head.due) + u64(head.seq), None))
             head.receives += 1
@@ -193,52 +209,56 @@ class StandardQueue(QueueMachine):
         return taken
 
     def _next_ready(self, now: Millis, step: Step) -> Head | None:
+        """The next visible message, of a quiet group if there is one near; out of all lines."""
+        aside = self._aside
+        while self._expired_met < EXPIRED_AT_MOST and aside and (head := aside.take(self._noisy)) is not None:
+            if self._alive(head, now, step):
+                return head
+        passed = 0
         for line in (self._back, self._fresh):
-            while line:
+            while line and self._expired_met < EXPIRED_AT_MOST:
                 head = line.popleft()
-                head.queued = False
-                if head.state != READY:
+                if not self._alive(head, now, step):
                     continue
-                if head.sent + self.settings.retention <= now:
-                    self._discard(head, step)
-                    continue
-                if head.group and self._noisy(head.group):
-                    head = self._quieter(line, head, now)
+                if not head.group or not self._noisy(head.group):
+                    return head
+                head.queued = True
+                aside.put(head)
+                passed += 1
+                if passed >= _LOOK_AHEAD or len(aside) > self._window:
+                    return self._oldest_aside(now, step)
+        return self._oldest_aside(now, step)
+
+    def _oldest_aside(self, now: Millis, step: Step) -> Head | None:
+        while self._expired_met < EXPIRED_AT_MOST and (head := self._aside.take()) is not None:
+            if self._alive(head, now, step):
                 return head
         return None
 
-    def _noisy(self, group: str) -> bool:
-        """Fair queues: has this group many messages in flight, for its share?"""
-        count = self._groups.get(group, 0)
-        return count >= _NOISY_LEAST and count * 10 >= self._in_flight.resident
+    def _alive(self, head: Head, now: Millis, step: Step) -> bool:
+        """Out of its line: may it be handed out? What is past its retention is deleted."""
+        head.queued = False
+        if head.state != READY:
+            return False
+        if head.sent + self.settings.retention <= now:
+            self._expired_met += 1
+            self._discard(head, step)
+            return False
+        return True
 
-    def _quieter(self, line: deque[Head], noisy: Head, now: Millis) -> Head:
-        """The first message of a quiet group that is not far behind; ``noisy`` itself if there is none."""
-        for at in range(min(_LOOK_AHEAD, len(line))):
-            head = line[at]
-            alive = head.state == READY and head.sent + self.settings.retention > now
-            if alive and not self._noisy(head.group):
-                del line[at]
-                head.queued = False
-                noisy.queued = True
-                line.appendleft(noisy)
-                return head
-        return noisy
+    def _noisy(self, group: str) -> bool:
+        return self._groups.noisy(group, self._in_flight.resident)
 
     def _hide(self, head: Head) -> None:
         head.state = IN_FLIGHT
         self._in_flight.add(head)
         if head.group:
-            self._groups[head.group] = self._groups.get(head.group, 0) + 1
+            self._groups.more(head.group)
 
     def _unhide(self, head: Head) -> None:
         """Take a head out of flight; the tally has been or will be told."""
         if head.group:
-            left = self._groups.get(head.group, 0) - 1
-            if left > 0:
-                self._groups[head.group] = left
-            else:
-                self._groups.pop(head.group, None)
+            self._groups.less(head.group)
 
     def _show(self, head: Head) -> None:
         """A message is visible (again): queue it up, or drop its head if memory is full."""
@@ -296,7 +316,7 @@ class StandardQueue(QueueMachine):
             step.writes.append((self._index + u64(head.due) + key, None))
         if head.moved:
             step.writes.append((self._by_sent + u64(head.sent) + key, None))
-        if self._needs:
+        if self._remembers:
             self._deleted.add(head.seq)
 
     def _change_known(self, command: ChangeVisibility, now: Millis, step: Step) -> None:
@@ -338,6 +358,17 @@ class StandardQueue(QueueMachine):
             key = self._message + u64(seq)
             self._ask(step, Need(key, key + b"\0", 1, beside=(self._message, self._state)), "one", seq)
         return True
+
+    def _page_would_help(self, now: Millis, step: Step) -> bool:
+        """Not if memory holds all that is visible: then a delayed backlog need not be read to say so."""
+        helps = super()._page_would_help(now, step)
+        hidden = self._in_flight.total(now) + self._delayed.total(now)
+        return helps and self._live - hidden > 0
+
+    def _receive(self, command: Receive, now: Millis, step: Step) -> None:
+        super()._receive(command, now, step)
+        if self._cursor < self._next_seq:
+            self._refill(now, step)  # before the window runs dry, so that a backlog is handed out without a pause
 
     def _refill(self, now: Millis, step: Step) -> None:
         """Ask for the next page when the window runs low."""
@@ -386,7 +417,7 @@ class StandardQueue(QueueMachine):
             head.state = IN_FLIGHT
             self._in_flight.hold(head)
             if head.group:
-                self._groups[head.group] = self._groups.get(head.group, 0) + 1
+                self._groups.more(head.group)
         else:
             head.queued = True
             self._fresh.append(head)

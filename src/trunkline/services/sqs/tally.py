@@ -2,8 +2,14 @@
 
 A count must be right without loading what is counted, so it stands in rows of
 its own: one bucket for each second, ``03 gen kind second -> count``. Beside
-it are those messages that are in memory, by the same second: a timer wheel.
+it are those messages that are in memory, by the second too: a timer wheel.
 A second that has passed needs no correction: its bucket just drops out.
+
+Messages in flight (kind 0) and the delayed ones of a standard queue (kind 1)
+are counted by the second in which that ends. A FIFO queue's delay, though, may
+change for what is in it already: there a bucket (kind 2) counts those sent in
+a second and not received since, whatever the delay, for as long as the longest
+delay there is.
 
 No call looks at all that is held. The messages of the present second alone are
 put in the order of their instants, once, when that second begins; for a later
@@ -18,6 +24,7 @@ from typing import Generic, Protocol, TypeVar
 
 from trunkline.kernel.step import Row, Write
 from trunkline.kernel.time import NEVER, Millis
+from trunkline.services.sqs.limits import DELAY_SECONDS
 from trunkline.services.sqs.rows import HISTOGRAM, u32, u64
 
 
@@ -34,124 +41,48 @@ _PRUNED = 16
 """Rows of passed seconds that one step deletes: keeps steps small, and is more than a step can add."""
 
 
-class Tally(Generic[T]):
-    """``kind`` 0 counts messages in flight, 1 delayed ones. ``resident``: how many are held in memory.
+class Buckets:
+    """Counts by second, and their rows. A second is kept until ``kept`` seconds after it."""
 
-    ``up(now)`` comes first: the other methods speak of the second that it saw last.
-    """
-
-    def __init__(self, kind: int, generation: int) -> None:
+    def __init__(self, kind: int, generation: int, kept: int = 0) -> None:
         self._prefix = HISTOGRAM + u32(generation) + bytes((kind,))
-        self._counts: dict[int, int] = {}
-        self._sum = 0
-        self._seconds: list[int] = []  # a heap of the keys of _counts
-        self._wheel: dict[int, dict[int, T]] = {}
-        self._turns: list[int] = []  # a heap of the keys of _wheel
-        self._present = -1
-        # A heap of (until, sequence) of all that is held in the present second, and of some that have left.
-        self._soon: list[tuple[Millis, int]] = []
+        self._kept = kept
+        self._order: list[int] = []  # a heap of the keys of counts
         self._passed: list[int] = []
         self._changed: set[int] = set()
-        self.resident = 0
+        self.counts: dict[int, int] = {}
+        self.sum = 0
 
     def restore(self, rows: list[Row]) -> None:
         """Take up the buckets among a partition's head rows."""
         width = len(self._prefix)
         for key, value in rows:
             if key.startswith(self._prefix):
-                self._count(int.from_bytes(key[width:], "big"), int.from_bytes(value, "big"))
+                self.more(int.from_bytes(key[width:], "big"), int.from_bytes(value, "big"))
         self._changed.clear()
 
-    def _count(self, second: int, change: int) -> None:
-        if second not in self._counts:
-            self._counts[second] = 0
-            heapq.heappush(self._seconds, second)
-        self._counts[second] += change
-        self._sum += change
+    def more(self, second: int, count: int = 1) -> None:
+        if second not in self.counts:
+            self.counts[second] = 0
+            heapq.heappush(self._order, second)
+        self.counts[second] += count
+        self.sum += count
         self._changed.add(second)
 
-    def add(self, item: T) -> None:
-        """Count a message that comes up at ``item.until`` and hold it."""
-        self._count(item.until // 1000, 1)
-        self.hold(item)
-
-    def count(self, until: Millis) -> None:
-        """Count a message that is not held in memory."""
-        self._count(until // 1000, 1)
-
-    def hold(self, item: T) -> None:
-        """Hold a message that is counted already."""
-        second = item.until // 1000
-        bucket = self._wheel.get(second)
-        if bucket is None:
-            bucket = self._wheel[second] = {}
-            heapq.heappush(self._turns, second)
-        bucket[item.seq] = item
-        self.resident += 1
-        if second == self._present:
-            heapq.heappush(self._soon, (item.until, item.seq))
-
-    def remove(self, item: T) -> None:
-        """Neither count nor hold ``item`` any longer."""
-        self.uncount(item.until)
-        bucket = self._wheel.get(item.until // 1000)
-        if bucket is not None and bucket.pop(item.seq, None) is not None:
-            self.resident -= 1
-
-    def uncount(self, until: Millis) -> None:
-        second = until // 1000
-        if self._counts.get(second, 0) > 0:
-            self._counts[second] -= 1
-            self._sum -= 1
+    def less(self, second: int) -> None:
+        """One less, if the second has not passed already."""
+        if self.counts.get(second, 0) > 0:
+            self.counts[second] -= 1
+            self.sum -= 1
             self._changed.add(second)
 
-    def up(self, now: Millis) -> Iterator[T]:
-        """Take out what has come up by ``now``, in the order of the instants within a second."""
-        second = now // 1000
-        while self._seconds and self._seconds[0] < second:
-            first = heapq.heappop(self._seconds)
-            self._sum -= self._counts.pop(first)
-            self._changed.discard(first)
-            self._passed.append(first)
-        while self._turns and self._turns[0] < second:
-            bucket = self._wheel.pop(heapq.heappop(self._turns))
-            self.resident -= len(bucket)
-            yield from sorted(bucket.values(), key=_order)
-        if second != self._present:
-            self._present = second
-            self._soon = [_order(item) for item in self._wheel.get(second, {}).values()]
-            heapq.heapify(self._soon)
-        while (item := self._soonest()) is not None and item.until <= now:
-            heapq.heappop(self._soon)
-            del self._wheel[second][item.seq]
-            self.resident -= 1
-            yield item
-
-    def _soonest(self) -> T | None:
-        """The first to come up in the present second. What has left, or comes up at another instant now, is dropped."""
-        while self._soon:
-            until, seq = self._soon[0]
-            item = self._wheel.get(self._present, {}).get(seq)
-            if item is not None and item.until == until:
-                return item
-            heapq.heappop(self._soon)
-        return None
-
-    def next(self) -> Millis:
-        """When the earliest held message comes up, or a little before; NEVER if none is held."""
-        item = self._soonest()
-        if item is not None:
-            return item.until
-        while self._turns:
-            if self._wheel[self._turns[0]]:
-                return self._turns[0] * 1000
-            del self._wheel[heapq.heappop(self._turns)]
-        return NEVER
-
-    def total(self, now: Millis) -> int:
-        """How many are still to come up, held or not."""
-        second = now // 1000
-        return self._sum - self._counts.get(second, 0) + len(self._wheel.get(second, ()))
+    def let_go(self, present: int) -> None:
+        """Drop the seconds that matter no longer in the second ``present``."""
+        while self._order and self._order[0] + self._kept < present:
+            second = heapq.heappop(self._order)
+            self.sum -= self.counts.pop(second)
+            self._changed.discard(second)
+            self._passed.append(second)
 
     @property
     def unsaved(self) -> bool:
@@ -163,12 +94,178 @@ class Tally(Generic[T]):
         rows: list[Write] = []
         if self._changed:
             for second in self._changed:
-                count = self._counts.get(second, 0)
+                count = self.counts.get(second, 0)
                 rows.append((self._prefix + u64(second), u32(count) if count else None))
             self._changed.clear()
         while self._passed and len(rows) < _PRUNED:
             rows.append((self._prefix + u64(self._passed.pop()), None))
         return rows
+
+
+class Wheel(Generic[T]):
+    """Messages in memory by the instant at which they come up. ``size``: how many there are.
+
+    ``up(now)`` comes first: the other methods speak of the second that it saw last.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[int, dict[int, T]] = {}
+        self._order: list[int] = []  # a heap of the keys of _turns
+        self._present = -1
+        # A heap of (until, sequence) of all that is held in the present second, and of some that have left.
+        self._soon: list[tuple[Millis, int]] = []
+        self.size = 0
+
+    def hold(self, item: T) -> None:
+        second = item.until // 1000
+        turn = self._turns.get(second)
+        if turn is None:
+            turn = self._turns[second] = {}
+            heapq.heappush(self._order, second)
+        turn[item.seq] = item
+        self.size += 1
+        if second == self._present:
+            heapq.heappush(self._soon, (item.until, item.seq))
+
+    def drop(self, item: T) -> None:
+        """Hold ``item`` no longer, if it is held."""
+        turn = self._turns.get(item.until // 1000)
+        if turn is not None and turn.pop(item.seq, None) is not None:
+            self.size -= 1
+
+    def up(self, now: Millis) -> Iterator[T]:
+        """Take out what has come up by ``now``, in the order of the instants."""
+        second = now // 1000
+        while self._order and self._order[0] < second:
+            turn = self._turns.pop(heapq.heappop(self._order))
+            self.size -= len(turn)
+            yield from sorted(turn.values(), key=_order)
+        if second != self._present:
+            self._present = second
+            self._soon = [_order(item) for item in self._turns.get(second, {}).values()]
+            heapq.heapify(self._soon)
+        while (item := self._soonest()) is not None and item.until <= now:
+            heapq.heappop(self._soon)
+            del self._turns[second][item.seq]
+            self.size -= 1
+            yield item
+
+    def _soonest(self) -> T | None:
+        """The first to come up in the present second. What has left, or comes up at another instant now, is dropped."""
+        while self._soon:
+            until, seq = self._soon[0]
+            item = self._turns.get(self._present, {}).get(seq)
+            if item is not None and item.until == until:
+                return item
+            heapq.heappop(self._soon)
+        return None
+
+    def next(self) -> Millis:
+        """When the earliest comes up, or a little before; NEVER if none is held."""
+        item = self._soonest()
+        if item is not None:
+            return item.until
+        while self._order:
+            if self._turns[self._order[0]]:
+                return self._order[0] * 1000
+            del self._turns[heapq.heappop(self._order)]
+        return NEVER
+
+    def within(self, second: int) -> int:
+        """How many come up in ``second``."""
+        return len(self._turns.get(second, ()))
+
+
+class Tally(Generic[T]):
+    """Messages counted by the second in which they come up: ``kind`` 0 in flight, 1 delayed.
+
+    ``resident``: how many are held in memory. ``up(now)`` comes first, as in a wheel.
+    """
+
+    def __init__(self, kind: int, generation: int) -> None:
+        self._buckets = Buckets(kind, generation)
+        self._wheel: Wheel[T] = Wheel()
+        self.restore = self._buckets.restore
+        self.writes = self._buckets.writes
+        self.hold = self._wheel.hold
+        self.next = self._wheel.next
+
+    @property
+    def resident(self) -> int:
+        return self._wheel.size
+
+    @property
+    def unsaved(self) -> bool:
+        return self._buckets.unsaved
+
+    def add(self, item: T) -> None:
+        """Count a message that comes up at ``item.until`` and hold it."""
+        self._buckets.more(item.until // 1000)
+        self._wheel.hold(item)
+
+    def remove(self, item: T) -> None:
+        """Neither count nor hold ``item`` any longer."""
+        self._buckets.less(item.until // 1000)
+        self._wheel.drop(item)
+
+    def count(self, until: Millis) -> None:
+        """Count a message that is not held in memory."""
+        self._buckets.more(until // 1000)
+
+    def uncount(self, until: Millis) -> None:
+        self._buckets.less(until // 1000)
+
+    def up(self, now: Millis) -> Iterator[T]:
+        """Take out what has come up by ``now``."""
+        self._buckets.let_go(now // 1000)
+        return self._wheel.up(now)
+
+    def total(self, now: Millis) -> int:
+        """How many are still to come up, held or not."""
+        second = now // 1000
+        return self._buckets.sum - self._buckets.counts.get(second, 0) + self._wheel.within(second)
+
+
+class SentTally(Generic[T]):
+    """Messages not received yet, counted by the second of their sending; those that a delay still hides are held.
+
+    ``delay``: the queue's delay in ms, of whole seconds; it may be set at any time.
+    """
+
+    def __init__(self, generation: int, delay: Millis) -> None:
+        self._buckets = Buckets(2, generation, DELAY_SECONDS)
+        self._wheel: Wheel[T] = Wheel()
+        self.delay = delay
+        self.restore = self._buckets.restore
+        self.writes = self._buckets.writes
+        self.hold = self._wheel.hold
+        self.drop = self._wheel.drop
+        self.next = self._wheel.next
+
+    @property
+    def unsaved(self) -> bool:
+        return self._buckets.unsaved
+
+    def sent(self, at: Millis) -> None:
+        self._buckets.more(at // 1000)
+
+    def received(self, at: Millis) -> None:
+        """A message sent ``at`` was received for the first time, or deleted before."""
+        self._buckets.less(at // 1000)
+
+    def up(self, now: Millis) -> Iterator[T]:
+        """Take out what has come up by ``now``."""
+        self._buckets.let_go(now // 1000)
+        return self._wheel.up(now)
+
+    def total(self, now: Millis) -> int:
+        """How many the delay still hides, held or not."""
+        if not self.delay:
+            return 0
+        second = now // 1000
+        last = second - self.delay // 1000
+        later = sum(count for sent, count in self._buckets.counts.items() if sent > last)
+        return later + self._wheel.within(second)
 
 
 def _order(item: Timed) -> tuple[Millis, int]:
