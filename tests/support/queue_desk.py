@@ -163,7 +163,7 @@ class Desk:
 
     def pass_time(self, ms: int, settle: bool = True) -> None:
         target = self.now + ms
-        while True:
+        for _ in range(10_000):
             self.wake()
             if settle and (self.needs or self.late):
                 self.settle()
@@ -171,6 +171,7 @@ class Desk:
                 return
             else:
                 self.now = min(target, self.due())
+        raise AssertionError("the machine never comes to rest")
 
     def restart(self) -> None:
         """The process dies and another one begins with what is on the disk."""

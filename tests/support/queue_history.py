@@ -22,7 +22,7 @@ from trunkline.services.sqs.commands import Count, Counts, Purge, Receive, Taken
 from trunkline.services.sqs.rows import MessageRow
 
 TIMEOUT = 5_000
-SETTINGS = settings(max_examples=int(os.environ.get("HISTORIES", "60")), stateful_step_count=60, deadline=None)
+SETTINGS = settings(max_examples=int(os.environ.get("HISTORIES", "150")), stateful_step_count=60, deadline=None)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from queue_desk import DEAD_LETTER_ARN, DEAD_LETTERS, RECEIPTS, START, Desk, Tok
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.step import Cancel
 from trunkline.kernel.time import DAY, HOUR, NEVER
-from trunkline.services.sqs.commands import Accept, Configure, Delete, Receive, Received
+from trunkline.services.sqs.commands import Accept, Configure, Delete, Receive, Received, Send
 from trunkline.services.sqs.rows import DEDUPLICATION, FLAG_MOVED, MESSAGE, STATE
 
 
@@ -147,6 +147,16 @@ def test_a_message_sent_while_expired_ones_are_looked_for_expires_in_its_time_to
     desk.pass_time(1)
     assert desk.counts() == (0, 0, 0)
     assert not [key for key in desk.rows if key[:1] >= MESSAGE]
+
+
+def test_a_queue_that_was_empty_at_a_restart_lets_messages_expire_in_their_time() -> None:
+    desk = Desk(retention=60_000)
+    desk.send()
+    desk.delete(*desk.receive())
+    desk.restart()
+    desk.send()
+    desk.pass_time(60_000)
+    assert desk.counts() == (0, 0, 0)
 
 
 def test_no_step_deletes_more_than_some_hundred_rows_of_what_is_past_its_retention() -> None:
@@ -410,6 +420,19 @@ def test_a_backlog_stays_on_the_disk_and_comes_in_pages_in_order() -> None:
         desk.delete(*taken)
     assert seen == list(range(1, 21))
     assert not [key for key in desk.rows if key[:1] >= MESSAGE]
+
+
+def test_a_delayed_message_sent_while_delayed_ones_are_read_is_not_forgotten() -> None:
+    desk = Desk(window=3)
+    desk.send()
+    desk.restart()
+    desk.call(Receive, 10, 60_000, 0)
+    while desk.needs:
+        desk.read()
+    desk.call(Send, [desk.draft(delay=1_000)])
+    desk.settle()
+    desk.pass_time(1_000)
+    assert desk.take() == [2]
 
 
 def test_a_restart_keeps_timeouts_counts_and_delays() -> None:

@@ -164,7 +164,8 @@ class QueueMachine(ABC):
         self._start_generation()
         counters = known.get(COUNTERS + u32(self._generation))
         if counters is not None:
-            self._next_seq, self._live, self._oldest, self._purged_at = _COUNTERS.unpack(counters)
+            self._next_seq, self._live, oldest, self._purged_at = _COUNTERS.unpack(counters)
+            self._oldest = oldest if self._live else NEVER
             self._in_flight.restore(rows)
             self._delayed.restore(rows)
             self._cursor = 1
@@ -309,7 +310,8 @@ class QueueMachine(ABC):
             if partition is not None and partition != self.partition:
                 found = (partition,)
         if self._moves.batch is not None:
-            found += tuple(each for each in self._moves.destinations if each != self.partition)
+            places = {self._resolve(arn) for arn in self._moves.destinations}
+            found += tuple(each for each in places if each is not None and each != self.partition)
         return found
 
     @property
@@ -720,8 +722,7 @@ class QueueMachine(ABC):
             if seq in self._deleted or self._is_expired(row.sent, now) or until > now:
                 continue
             destination = progress.task.destination or row.source_arn
-            partition = self._resolve(destination) if destination else None
-            if partition is None:
+            if not destination or self._resolve(destination) is None:
                 if batch.moves:
                     # What comes before it is moved first; the next turn fails here.
                     batch.cursor, batch.done = seq - 1, False
@@ -730,16 +731,21 @@ class QueueMachine(ABC):
                 self._moves.end("FAILED", step, reason)
                 self._set_durable_wake()
                 return
-            batch.moves.append((seq, row, state is not None, partition))
+            batch.moves.append((seq, row, state is not None, destination))
         self._moves.batch = batch
         self._moves.next_at = now
         self._set_durable_wake()
 
     def _move_batch(self, batch: Batch, progress: Progress, now: Millis, step: Step) -> None:
+        partitions = {arn: self._resolve(arn) for arn in self._moves.destinations}
         self._moves.batch = None
         by_partition: dict[int, list[bytes]] = {}
         moved = 0
-        for seq, row, received, partition in batch.moves:
+        for seq, row, received, destination in batch.moves:
+            partition = partitions[destination]
+            if partition is None:
+                self._moves.end("FAILED", step, "AWS.SimpleQueueService.NonExistentQueue")
+                break
             if seq in self._deleted:
                 continue  # since it was read
             head = self._heads.get(seq)
@@ -757,8 +763,11 @@ class QueueMachine(ABC):
             moved += 1
         for partition, rows in by_partition.items():
             step.deliveries.append(Delivery(partition, Accept(rows, keep_sent=False)))
-        progress.cursor = batch.cursor
         progress.task.moved += moved
+        if self._moves.running is None:
+            self._moves.save(progress, step)
+            return
+        progress.cursor = batch.cursor
         if batch.done:
             self._moves.end("COMPLETED", step)
         else:
@@ -803,12 +812,12 @@ class QueueMachine(ABC):
                 step.writes += self._in_flight.writes()
             if self._delayed.unsaved:
                 step.writes += self._delayed.writes()
-            counters = _COUNTERS.pack(self._next_seq, self._live, self._oldest, self._purged_at)
-            step.writes.append((self._counters, counters))
             if not self._live:
                 self._oldest = NEVER
                 self._expire_at = NEVER
                 self.durable_wake_at = self._moves.next_at
+            counters = _COUNTERS.pack(self._next_seq, self._live, self._oldest, self._purged_at)
+            step.writes.append((self._counters, counters))
 
     def _serve_waiting(self, now: Millis, step: Step) -> None:
         while self._waiting:

@@ -5,8 +5,9 @@
 A task is a durable cursor over the queue's sequence. A batch takes two turns:
 first its rows are read and their destinations become companions of the
 machine, then, when the runtime has those in memory, the batch is moved in one
-unit with them. The task is done when it reaches what was the tail at its
-start. Messages in flight or delayed stay.
+unit with them (unless one of them is gone by then: that fails the task). The
+task is done when it reaches what was the tail at its start. Messages in flight
+or delayed stay.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ class Progress:
 
 @dataclass(slots=True)
 class Batch:
-    """Messages read and about to be moved: (sequence, row, was it ever received?, partition of the destination)."""
+    """Messages read and about to be moved: (sequence, row, was it ever received?, ARN of the destination)."""
 
-    moves: list[tuple[int, MessageRow, bool, int]]
+    moves: list[tuple[int, MessageRow, bool, str]]
     cursor: int
     done: bool
 
@@ -102,9 +103,9 @@ class MoveTasks:
         return None
 
     @property
-    def destinations(self) -> tuple[int, ...]:
-        """The partitions that the batch at hand goes to."""
-        return () if self.batch is None else tuple({partition for *_, partition in self.batch.moves})
+    def destinations(self) -> set[str]:
+        """The ARNs of the queues that the batch at hand goes to."""
+        return set() if self.batch is None else {arn for *_, arn in self.batch.moves}
 
     def start(self, progress: Progress, now: Millis, step: Step) -> None:
         if self.tasks and progress.task.started <= self.tasks[-1].task.started:

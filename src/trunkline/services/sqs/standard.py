@@ -95,6 +95,7 @@ class StandardQueue(QueueMachine):
         self._aside: Aside[Head] = Aside()
         self._rewound: int | None = None
         self._delayed_cursor: tuple[int, int] | None = None
+        self._delayed_since: tuple[int, int] | None = None
 
     def _restored(self, rows: list[Row]) -> None:
         if self._live:
@@ -155,6 +156,8 @@ class StandardQueue(QueueMachine):
             self._delayed_cursor = place
         if self._delayed_cursor is not None and place >= self._delayed_cursor:
             self._delayed.count(head.due)
+            if self._delayed_since is None or place < self._delayed_since:
+                self._delayed_since = place
             return
         head.state = LATER
         head.until = head.due
@@ -380,6 +383,7 @@ class StandardQueue(QueueMachine):
             self._ask(step, Need(start, end, limit, beside=(self._message, self._state)), "page", self._next_seq)
         cursor = self._delayed_cursor
         if cursor is not None and cursor[0] <= now and not self._asked("delayed"):
+            self._delayed_since = None
             start = self._index + u64(cursor[0]) + u64(cursor[1])
             self._ask(step, Need(start, self._index + b"\xff" * 17, max(1, min(PAGE, self._window))), "delayed")
 
@@ -429,6 +433,10 @@ class StandardQueue(QueueMachine):
         elif self._delayed_cursor is not None:
             due, seq = place_of(command.rows[-1][0])
             self._delayed_cursor = max(self._delayed_cursor, (due, seq + 1))
+        # What was sent while the rows were being read is perhaps not among them.
+        since = self._delayed_since
+        if since is not None and (self._delayed_cursor is None or since < self._delayed_cursor):
+            self._delayed_cursor = since
         for key, value in command.rows:
             due, seq = place_of(key)
             if seq in self._heads or seq in self._deleted:
