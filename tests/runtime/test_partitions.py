@@ -18,12 +18,18 @@ from trunkline.storage.store import Outcome, StoreError, Unit
 
 
 class Flaky(MemoryStore):
-    """Fails its next commit, before or after applying it."""
+    """Fails its next commit, before or after applying it; ``reads``: which of the next reads succeed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fail: str = ""
         self.gate: asyncio.Event | None = None
+        self.reads: list[bool] = []
+
+    async def scan(self, *parts: Any, **named: Any) -> tuple[list[Row], bool]:
+        if self.reads and not self.reads.pop(0):
+            raise StoreError("told to fail")
+        return await super().scan(*parts, **named)
 
     async def commit(self, units: list[Unit]) -> Outcome:
         if self.gate is not None:
@@ -67,6 +73,19 @@ class Give:
     """Put a row here and one at a companion, in one unit."""
 
     token: Token
+    value: bytes
+
+
+@dataclass
+class Tell:
+    """Say something to a companion that writes no row of it."""
+
+    token: Token
+    value: bytes
+
+
+@dataclass
+class Hear:
     value: bytes
 
 
@@ -119,6 +138,7 @@ class Toy:
         self.parked: list[Token] = []
         self.asked: dict[int, tuple[Need, Token]] = {}
         self.woken: list[int] = []
+        self.heard: list[bytes] = []
 
     weight = 100
 
@@ -135,6 +155,11 @@ class Toy:
                 step.answers.append((token, "put"))
             case Look(token, key):
                 step.answers.append((token, Found([key])))
+            case Tell(token, value):
+                step.deliveries.append(Delivery(self.companions[0], Hear(value)))
+                step.answers.append((token, "told"))
+            case Hear(value):
+                self.heard.append(value)
             case Give(token, value):
                 step.writes.append((b"\x02given", value))
                 step.deliveries.append(Delivery(self.companions[0], Put(Token(), b"\x02got", value)))
@@ -150,13 +175,16 @@ class Toy:
                 self.parked.append(token)
             case Close(error):
                 step.answers += [(token, error) for token in self.parked]
+                step.answers += [(token, error) for _, token in self.asked.values()]
                 self.parked = []
             case Ask(token):
                 need = Need(b"\x40", b"\x41", 10, beside=(b"\x40", b"\x50"))
                 self.asked[id(need)] = (need, token)
                 step.needs.append(need)
             case Loaded(need, rows, beside, done):
-                _, token = self.asked.pop(id(need))
+                _, token = self.asked.pop(id(need), (None, None))
+                if token is None:
+                    return step
                 step.answers.append((token, (len(rows), len(beside), done)))
             case Sleep(token, until, durable):
                 if durable:
@@ -204,6 +232,12 @@ class House:
         await self.partitions.settle()
         [answer] = command.token.answers
         return answer
+
+    def wake_what_is_unwoken(self) -> None:
+        """What a timer does half a second later."""
+        assert self.partitions._wake_timer is not None
+        self.partitions._wake_timer.cancel()
+        self.partitions._wake_unwoken()
 
     def toy(self, partition: int) -> Toy | None:
         return dict(self.partitions.machines()).get(partition)  # type: ignore[return-value]
@@ -393,5 +427,128 @@ def test_an_idle_machine_leaves_memory_and_one_with_a_caller_stays() -> None:
         assert house.toy(house.two) is not None
         assert house.toy(house.root) is not None
         assert await house.ask(house.one, Put(Token(), b"\x02k", b"v")) == "put"
+
+    in_house(scenario)
+
+
+# -- failures ----------------------------------------------------------------------------
+
+
+def test_a_machine_that_was_told_something_forgets_it_if_the_commit_fails_though_it_wrote_nothing() -> None:
+    async def scenario(house: House) -> None:
+        for fail, heard in (("", [b"1"]), ("before", [])):
+            house.partitions._drop([house.one, house.two], ServiceUnavailable())
+            await house.ask(house.one, Look(Token(), b"\x40none"))
+            await house.ask(house.two, Look(Token(), b"\x40none"))
+            teller = house.toy(house.one)
+            assert teller is not None
+            teller.companions = (house.two,)
+            house.store.fail = fail
+            await house.ask(house.one, Tell(Token(), b"1"))
+            await house.ask(house.two, Look(Token(), b"\x40none"))
+            hearer = house.toy(house.two)
+            assert hearer is not None and hearer.heard == heard
+
+    in_house(scenario)
+
+
+def test_a_new_catalogue_is_on_the_disk_with_the_first_unit_of_it_that_is() -> None:
+    async def scenario(house: House) -> None:
+        made: list[Any] = []
+        house.store.fail = "before"
+        house.partitions.load_catalogue("toy", "r", "b", made.append)
+        catalogue = dict(house.partitions.catalogues())["toy", "r", "b"]
+        refusal = await house.ask(catalogue, Make(Token(), house.partitions.allot()))
+        assert isinstance(refusal, ServiceUnavailable)
+        queue = house.partitions.allot()
+        assert await house.ask(catalogue, Make(Token(), queue)) == queue
+        again = await house.reopened()
+        assert dict(again.partitions.catalogues())["toy", "r", "b"] == catalogue
+        assert again.partitions.allot() > queue
+        await again.ask(queue, Look(Token(), b"\x40none"))
+        toy = again.toy(queue)
+        assert toy is not None and toy.rows[b"\x01"] == b"born"
+
+    in_house(scenario)
+
+
+def test_what_was_built_from_a_catalogue_goes_with_it() -> None:
+    async def scenario(house: House) -> None:
+        parked = Park(Token())
+        house.partitions.tell(house.one, parked)
+        house.store.fail = "before"
+        assert isinstance(await house.ask(house.root, Put(Token(), b"\x10k", b"v")), ServiceUnavailable)
+        assert house.toy(house.one) is None and house.toy(house.two) is None
+        [answer] = parked.token.answers
+        assert isinstance(answer, ServiceUnavailable)
+        assert await house.ask(house.one, Put(Token(), b"\x02k", b"v")) == "put"
+
+    in_house(scenario)
+
+
+def test_a_companion_that_is_gone_does_not_keep_a_machine_from_its_turn() -> None:
+    async def scenario(house: House) -> None:
+        await house.ask(house.root, Remove(Token(), house.two))
+        toy = house.toy(house.one)
+        assert toy is not None
+        toy.companions = (house.two,)
+        assert await house.ask(house.one, Put(Token(), b"\x02k", b"v")) == "put"
+
+    in_house(scenario)
+
+
+def test_rows_that_cannot_be_handed_over_leave_nobody_waiting() -> None:
+    async def scenario(house: House) -> None:
+        toy = house.toy(house.one)
+        assert toy is not None
+        ask = Ask(Token())
+        house.store.gate = asyncio.Event()
+        house.partitions.tell(house.two, Put(Token(), b"\x02k", b"v"))  # the Need is read behind it
+        house.partitions.tell(house.one, ask)
+        toy.companions = (house.two,)
+        house.partitions._drop([house.two], ServiceUnavailable())
+        house.store.reads = [True, False]  # the Need's rows, not the companion's
+        house.store.gate.set()
+        await house.partitions.settle()
+        [answer] = ask.token.answers
+        assert isinstance(answer, ServiceUnavailable)
+        assert await house.ask(house.one, Put(Token(), b"\x02k", b"v")) == "put"
+
+    in_house(scenario)
+
+
+def test_an_alarm_that_could_not_be_heard_rings_again() -> None:
+    async def scenario(house: House) -> None:
+        house.clock.freeze()
+        soon = house.clock.now() + 1_000
+        await house.ask(house.one, Sleep(Token(), soon, durable=True))
+        house.partitions._drop([house.one], ServiceUnavailable())
+        house.store.reads = [False]
+        keeper = Timekeeper(house.clock, RealClock(), house.partitions)
+        assert (await keeper.advance(5_000)).reached
+        assert not any(key == b"\x02woken" for key, _ in await house.rows(house.one))
+        house.wake_what_is_unwoken()
+        await house.partitions.settle()
+        assert any(key == b"\x02woken" for key, _ in await house.rows(house.one))
+
+    in_house(scenario)
+
+
+def test_machines_of_a_failed_commit_find_out_what_they_have_to_do() -> None:
+    async def scenario(house: House) -> None:
+        soon = house.clock.now() + 60_000
+        for _ in range(2):  # a second failure must not make the first one's forgotten
+            house.store.fail = "before"
+            for partition in (house.one, house.two):
+                await house.ask(partition, Sleep(Token(), soon, durable=True))
+                house.store.fail = "before"
+                await house.ask(partition, Put(Token(), b"\x02k", b"v"))
+        house.store.fail = "before"
+        assert isinstance(await house.ask(house.root, Remove(Token(), house.one)), ServiceUnavailable)
+        house.store.fail = ""
+        house.wake_what_is_unwoken()
+        await house.partitions.settle()
+        for partition in (house.one, house.two):
+            assert any(key == b"\x02woken" for key, _ in await house.rows(partition))
 
     in_house(scenario)

@@ -36,7 +36,8 @@ class Commits:
     """Feeds a Store with batches. All methods are called on the event loop.
 
     ``stamp`` gives a part to add to every batch (the clock's high-water mark),
-    or None. ``on_lost`` is called once when the store is gone for good.
+    or None; ``on_stamped`` is told of those that are durable. ``on_lost`` is
+    called once when the store is gone for good.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Commits:
         store: Store,
         on_failure: Callable[[set[int]], None] | None = None,
         stamp: Callable[[], Part | None] | None = None,
+        on_stamped: Callable[[Part], None] | None = None,
         on_lost: Callable[[Exception], None] | None = None,
     ) -> None:
         self._store = store
         self._on_failure = on_failure
         self._stamp = stamp
+        self._on_stamped = on_stamped
         self._on_lost = on_lost
         self._gathering: list[tuple[Unit, Done]] = []
         self._under_way: deque[_Batch] = deque()
@@ -139,10 +142,13 @@ class Commits:
             return None, frozenset()
         self.batches += 1
         self.units += len(units)
-        if self._stamp is not None and (part := self._stamp()) is not None:
-            units.append([part])
+        stamp: Part | None = None
         try:
+            if self._stamp is not None and (stamp := self._stamp()) is not None:
+                units.append([stamp])
             outcome = await self._store.commit(units)
+            if stamp is not None and self._on_stamped is not None and len(units) - 1 not in outcome.stale:
+                self._on_stamped(stamp)
         except StoreLost as error:
             log.critical("The store is gone: %s", error)
             if self._on_lost is not None:

@@ -25,7 +25,21 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from trunkline.kernel.errors import InternalFailure, ServiceError, ServiceUnavailable
-from trunkline.kernel.step import BODY, HEAD_END, Close, Delivery, Loaded, Machine, Need, Row, Step, Token, Wake, Write
+from trunkline.kernel.step import (
+    BODY,
+    HEAD_END,
+    Cancel,
+    Close,
+    Delivery,
+    Loaded,
+    Machine,
+    Need,
+    Row,
+    Step,
+    Token,
+    Wake,
+    Write,
+)
 from trunkline.kernel.time import NEVER, Millis, RealClock, ServiceClock
 from trunkline.runtime.alarms import Alarms
 from trunkline.runtime.bodies import Bodies
@@ -58,7 +72,7 @@ _PAGE = 1_000
 _IDLE_ROUNDS = 60
 """Rounds (seconds) without a command after which an idle machine leaves memory."""
 _REPEAT = 0.5
-"""Seconds after a failed commit until the node's own rows are said again."""
+"""Seconds after a failure until machines are woken again."""
 _ROWS_BYTES = 1 << 20
 _ROWS_AT_ONCE = 32
 """Rows by key are read so many at a time, until there are so many bytes of them."""
@@ -75,12 +89,16 @@ class Factory(Protocol):
 
 
 class _Slot:
-    """A partition in memory. ``alarm_row``: the due time that its durable alarm row stands at, NEVER if none."""
+    """A partition in memory. ``alarm_row``: the due time that its durable alarm row stands at, NEVER if none.
 
-    __slots__ = ("alarm_row", "epoch", "machine", "partition", "used", "waiting")
+    ``owner``: the partition of the catalogue that lists it; its own if it is one.
+    """
+
+    __slots__ = ("alarm_row", "epoch", "machine", "owner", "partition", "used", "waiting")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
+        self.owner = partition
         self.epoch = 0
         self.machine: Machine | None = None
         self.waiting: list[Any] = []
@@ -106,7 +124,7 @@ class Partitions:
         self._real = real
         self._bodies = Bodies(cache_bytes)
         self._machine_bytes = machine_bytes
-        self.commits = Commits(store, self._evict, self._stamp, on_lost)
+        self.commits = Commits(store, self._evict, self._stamp, self._stamped, on_lost)
         self.alarms = Alarms(clock, self._ring)
         self.sweeper = Sweeper(store, self._swept)
         self._factories: dict[str, Factory] = {}
@@ -116,6 +134,8 @@ class Partitions:
         self._alarm_rows: dict[int, Millis] = {}
         self._epochs: dict[int, int] = {}
         self._next_partition = FIRST_PARTITION
+        self._next_durable = FIRST_PARTITION
+        self._young: set[CatalogueKey] = set()
         self._dead_number = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: dict[int, asyncio.Future[None]] = {}
@@ -124,7 +144,8 @@ class Partitions:
         self._rest: list[int] = []
         self._weight = 0
         self._round_timer: asyncio.TimerHandle | None = None
-        self._repeat: asyncio.TimerHandle | None = None
+        self._unwoken: set[int] = set()
+        self._wake_timer: asyncio.TimerHandle | None = None
         self.secret = secret
 
     def register(self, service: str, factory: Factory) -> None:
@@ -144,7 +165,7 @@ class Partitions:
         else:
             mine.append((SECRET, self.secret))
         if NEXT_PARTITION in known:
-            self._next_partition = int.from_bytes(known[NEXT_PARTITION], "big")
+            self._next_partition = self._next_durable = int.from_bytes(known[NEXT_PARTITION], "big")
         if CLOCK in known:
             row = ClockRow.decode(known[CLOCK])
             self._clock.restore(row.offset, row.high_water, row.frozen)
@@ -187,8 +208,8 @@ class Partitions:
         """Refuse waiting callers, flush everything, close the store."""
         if self._round_timer is not None:
             self._round_timer.cancel()
-        if self._repeat is not None:
-            self._repeat.cancel()
+        if self._wake_timer is not None:
+            self._wake_timer.cancel()
         self.alarms.stop()
         await self.sweeper.stop()
         self._drop(list(self._slots), ServiceUnavailable("The server is shutting down."))
@@ -218,8 +239,24 @@ class Partitions:
         return CLOCK, ClockRow(self._clock.offset, self._clock.now(), self._clock.frozen).encode()
 
     def _stamp(self) -> Part:
-        """The clock's high-water mark rides on every batch: no acknowledged time is ever passed twice."""
-        return Part(SYSTEM, self._epochs[0], [self._clock_row()])
+        """What rides on every batch, for the batch may depend on it.
+
+        The clock's high-water mark: no acknowledged time is ever passed twice. Which partition comes next, and new
+        catalogues, until they are durable: a commit that failed took them along, and their queues may outlive it.
+        """
+        rows = [self._clock_row()]
+        if self._next_partition != self._next_durable:
+            rows.append((NEXT_PARTITION, u64(self._next_partition)))
+        rows += [(catalogue_key(key), u64(self._catalogues[key])) for key in self._young]
+        return Part(SYSTEM, self._epochs[0], rows)
+
+    def _stamped(self, part: Part) -> None:
+        """A batch with this stamp is durable."""
+        for key, value in part.writes[1:]:
+            if key == NEXT_PARTITION and value is not None:
+                self._next_durable = max(self._next_durable, int.from_bytes(value, "big"))
+            else:
+                self._young.discard(parse_catalogue_key(key))
 
     async def save_clock(self) -> None:
         """Return when the clock's present setting is durable."""
@@ -288,10 +325,9 @@ class Partitions:
         return list(self._catalogues.items())
 
     def allot(self) -> int:
-        """A partition id that was never used; durable with (or before) the unit that first uses it."""
+        """A partition id that was never used; durable with the batch of the unit that first uses it (see _stamp)."""
         partition = self._next_partition
         self._next_partition += 1
-        self._write_system([(NEXT_PARTITION, u64(self._next_partition))])
         return partition
 
     def machines(self) -> Iterable[tuple[int, Machine]]:
@@ -324,15 +360,15 @@ class Partitions:
             log.error("A background task failed", exc_info=error)
 
     def _new_catalogue(self, key: CatalogueKey) -> Machine:
-        row = catalogue_key(key)
+        catalogue_key(key)  # a key that cannot be written must not be remembered either
         partition = self.allot()
+        self._young.add(key)
         self._catalogues[key] = partition
         self._catalogue_of[partition] = key
         slot = _Slot(partition)
         slot.epoch = self._epoch(partition)
         slot.machine = self._factories[key[0]](key, partition, [], None)
         self._slots[partition] = slot
-        self._write_system([(row, u64(partition))])
         return slot.machine
 
     def _write_system(self, writes: list[Write]) -> None:
@@ -354,7 +390,10 @@ class Partitions:
             if self._slots.get(slot.partition) is slot and slot.machine is None:
                 del self._slots[slot.partition]
             for command in waiting:
-                _refuse(command, error)
+                if _unreadable(error):
+                    self._undeliverable(slot.partition, command, error)
+                else:
+                    _refuse(command, error)
             return
         waiting, slot.waiting = slot.waiting, []
         for command in waiting:
@@ -362,15 +401,44 @@ class Partitions:
 
     async def _with_companions(self, slot: _Slot, command: Any) -> None:
         """Load what the turn may deliver to, then run it. A companion that is gone is the machine's to notice."""
-        machine = slot.machine
-        if machine is not None:
-            for partition in machine.companions:
+        gone: set[int] = set()
+        while (machine := slot.machine) is not None and self._slots.get(slot.partition) is slot:
+            missing = [each for each in machine.companions if each not in gone and not self._in_memory((each,))]
+            if not missing:
+                self._turn(slot, command)
+                return
+            for partition in missing:
                 try:
                     await self._load(partition)
                 except ServiceError as error:
-                    _refuse(command, error)
-                    return
+                    if _unreadable(error):
+                        self._undeliverable(slot.partition, command, error)
+                        return
+                    gone.add(partition)
+        # The machine was dropped meanwhile.
         self.tell(slot.partition, command)
+
+    def _undeliverable(self, partition: int, command: Any, error: ServiceError) -> None:
+        """A machine, or what its turn needs, cannot be had now. Nobody may be left waiting for this command."""
+        if isinstance(command, Wake):
+            self._wake_later([partition])
+        elif isinstance(command, Loaded | Cancel):
+            # It would wait for these rows, or for this caller, for ever.
+            self._drop([partition], error)
+        else:
+            _refuse(command, error)
+
+    def _wake_later(self, partitions: Iterable[int]) -> None:
+        """Wake machines in a while, in real time: they are to find out what they have to do."""
+        self._unwoken.update(partitions)
+        if self._unwoken and self._wake_timer is None:
+            self._wake_timer = asyncio.get_running_loop().call_later(_REPEAT, self._wake_unwoken)
+
+    def _wake_unwoken(self) -> None:
+        self._wake_timer = None
+        unwoken, self._unwoken = self._unwoken, set()
+        for partition in unwoken:
+            self.tell(partition, Wake())
 
     def _in_memory(self, partitions: Iterable[int]) -> bool:
         slots = self._slots
@@ -421,12 +489,16 @@ class Partitions:
             if owner is None:
                 raise _Gone
             owner_slot = await self._load(int.from_bytes(owner, "big"))
-            catalogue = owner_slot.machine
             key = self._catalogue_of[owner_slot.partition]
             rows = await self._scan_all(partition, b"", HEAD_END)
+            # The catalogue may have been dropped, and read anew, meanwhile.
+            owner_slot = await self._load(owner_slot.partition)
+            catalogue = owner_slot.machine
         slot = self._slots.get(partition)
         if slot is None:
             self._slots[partition] = slot = _Slot(partition)
+        if catalogue is not None:
+            slot.owner = owner_slot.partition
         slot.epoch = self._epoch(partition)
         slot.alarm_row = self._alarm_rows.get(partition, NEVER)
         slot.machine = self._factories[key[0]](key, partition, rows, catalogue)
@@ -506,9 +578,9 @@ class Partitions:
             while at < len(work):
                 current, step = work[at]
                 at += 1
-                if step.writes:
-                    self._remember_bodies(current.partition, step.writes)
-                    unit.append(Part(current.partition, current.epoch, step.writes))
+                # Also without rows: if the commit fails, what was said to this machine was not so.
+                self._remember_bodies(current.partition, step.writes)
+                unit.append(Part(current.partition, current.epoch, step.writes))
                 dead += self._bury_ranges(unit, current.partition, step.sweeps)
                 answers += self._with_rows(current.partition, step.answers)
                 for delivery in step.deliveries:
@@ -543,6 +615,7 @@ class Partitions:
             return target
         if delivery.fresh:
             slot = _Slot(delivery.partition)
+            slot.owner = source.partition
             slot.epoch = self._epoch(delivery.partition)
             slot.used = self._round
             key = self._catalogue_of[source.partition]
@@ -561,6 +634,7 @@ class Partitions:
         if due < NEVER:
             writes.append((alarm_key(due, partition), None))
         unit.append(Part(SYSTEM, self._epochs[0], writes))
+        unit.append(Part(partition, self._epoch(partition), []))  # if the commit fails, it is there still
         slot = self._slots.pop(partition, None)
         if slot is not None:
             slot.machine = None
@@ -678,20 +752,23 @@ class Partitions:
     # -- dropping machines -------------------------------------------------------
 
     def _evict(self, partitions: set[int]) -> None:
-        """A commit failed: what these machines believe may not be on the disk."""
+        """A commit failed: what these machines believe may not be on the disk.
+
+        Nor is it known which alarm rows are there. The machines are woken in a while, read anew, and say it again; an
+        alarm row too many does no harm. That also finds out when the store works again.
+        """
         partitions.discard(SYSTEM)
         self._drop(list(partitions), ServiceUnavailable())
-        # The node's own rows: said again, for the failed batch may have held them.
-        writes: list[Write] = [(NEXT_PARTITION, u64(self._next_partition))]
-        writes += [(catalogue_key(key), u64(partition)) for key, partition in self._catalogues.items()]
-        writes += [(alarm_key(due, who), b"") for who, due in self._alarm_rows.items() if who in partitions]
-        if self._repeat is not None:
-            self._repeat.cancel()
-        # Also the probe that finds out when the store works again.
-        self._repeat = asyncio.get_running_loop().call_later(_REPEAT, self._write_system, writes)
+        for partition in partitions:
+            self._alarm_rows.pop(partition, None)
+        self._wake_later(partitions - self._catalogue_of.keys())
 
     def _drop(self, partitions: list[int], error: ServiceError) -> None:
-        for partition in partitions:
+        """Forget machines; who waits in them is refused. A catalogue takes along what was built from it."""
+        dropped = set(partitions)
+        if not dropped.isdisjoint(self._catalogue_of):
+            dropped |= {slot.partition for slot in self._slots.values() if slot.owner in dropped}
+        for partition in dropped:
             slot = self._slots.get(partition)
             if slot is None:
                 continue
@@ -743,6 +820,11 @@ class _Gone(ServiceUnavailable):
 
     def __init__(self) -> None:
         super().__init__("The resource was deleted while the request was on its way; please retry.")
+
+
+def _unreadable(error: ServiceError) -> bool:
+    """Can the machine not be had for now, rather than never again?"""
+    return isinstance(error, ServiceUnavailable) and not isinstance(error, _Gone)
 
 
 class _Refill:
