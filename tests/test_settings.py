@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trunkline.settings import FIELDS, BadSetting, Settings, environment_name, flag, load
+from trunkline.settings import FIELDS, BadSetting, Settings, environment_name, flag, load, made
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 
@@ -83,16 +83,118 @@ def test_the_reference_has_no_setting_that_is_not_there() -> None:
 
 
 def test_our_own_environment_name_wins_over_other_servers() -> None:
-    assert loaded(environment={"EDGE_PORT": "1", "TRUNKLINE_PORT": "2", "GATEWAY_LISTEN": "h:3"})[0].port == 2
+    environment = {"EDGE_PORT": "1", "TRUNKLINE_PORT": "2", "GATEWAY_PORT": "3", "GATEWAY_LISTEN": "localhost:4"}
+    ports = []
+    for name in ("TRUNKLINE_PORT", "EDGE_PORT", "GATEWAY_PORT", "GATEWAY_LISTEN"):
+        settings, _ = loaded(environment=environment)
+        ports.append(settings.port)
+        assert settings.host == ("localhost" if "GATEWAY_LISTEN" in environment else "127.0.0.1")
+        del environment[name]
+    assert ports == [2, 1, 3, 4]
 
 
 @pytest.mark.parametrize(
     ("text", "host", "port"),
-    [("0.0.0.0:1", "0.0.0.0", 1), (":2", "127.0.0.1", 2), ("3", "127.0.0.1", 3), ("[::]:4,h:5", "::", 4)],
+    [
+        ("0.0.0.0:1", "0.0.0.0", 1),
+        (":2", "127.0.0.1", 2),
+        ("3", "127.0.0.1", 3),
+        ("[::]:4,h:5", "::", 4),
+        ("0.0.0.0", "0.0.0.0", 4566),
+        ("my-host", "my-host", 4566),
+        ("::1", "::1", 4566),
+        ("[::1]", "::1", 4566),
+    ],
 )
-def test_gateway_listen_is_understood(text: str, host: str, port: int) -> None:
-    settings, _ = loaded(environment={"GATEWAY_LISTEN": text})
+@pytest.mark.parametrize("variable", ["GATEWAY_LISTEN", "LOCALSTACK_GATEWAY_LISTEN"])
+def test_gateway_listen_is_understood(variable: str, text: str, host: str, port: int) -> None:
+    settings, _ = loaded(environment={variable: text, "TRUNKLINE_AUTH": "open"})
     assert (settings.host, settings.port) == (host, port)
+
+
+@pytest.mark.parametrize("text", ["http://h:1", "h:port", "h:65536", "a b:1", "[::1:1", ","])
+def test_a_gateway_listen_that_cannot_be_understood_is_refused_with_its_forms(text: str) -> None:
+    said = refused(environment={"GATEWAY_LISTEN": text})
+    assert said.startswith("GATEWAY_LISTEN is ") and "it takes host:port, host or :port" in said
+
+
+def test_of_several_addresses_the_first_is_listened_on_and_the_others_are_warned_about() -> None:
+    settings, [warning] = loaded(environment={"GATEWAY_LISTEN": "127.0.0.1:1, 127.0.0.1:2"})
+    assert settings.port == 1
+    assert "GATEWAY_LISTEN" in warning and "only the first, 127.0.0.1:1," in warning
+
+
+@pytest.mark.parametrize("name", ["EDGE_PORT", "LS_LOG", "SQS_DELAY_PURGE_RETRY", "DEBUG", "PERSISTENCE"])
+def test_other_servers_names_are_understood_with_their_prefix_but_win_without(name: str) -> None:
+    one, other = {"EDGE_PORT": ("1", "2"), "LS_LOG": ("error", "info")}.get(name, ("1", "0"))
+    bare = loaded(environment={name: one})[0]
+    assert loaded(environment={f"LOCALSTACK_{name}": one})[0] == bare
+    if name != "DEBUG":  # its 0 says nothing
+        assert loaded(environment={f"LOCALSTACK_{name}": other, name: one})[0] == bare
+        assert loaded(environment={f"LOCALSTACK_{name}": other})[0] != bare
+
+
+@pytest.mark.parametrize(("text", "memory"), [("1", False), ("0", True), ("false", True)])
+@pytest.mark.parametrize("name", ["PERSISTENCE", "PERSIST_STATE"])
+def test_who_wants_no_persistence_gets_a_server_in_memory(name: str, text: str, memory: bool) -> None:
+    assert loaded(environment={name: text})[0].memory is memory
+    assert loaded(environment={name: text, "TRUNKLINE_MEMORY": str(not memory)})[0].memory is not memory
+
+
+def test_a_known_name_that_means_nothing_here_is_named_once() -> None:
+    environment = {"SERVICES": "sqs", "LOCALSTACK_ENFORCE_IAM": "1", "USE_SSL": "", "UNRELATED": "1"}
+    settings, [warning] = loaded(environment=environment)
+    assert settings == Settings()
+    assert warning.endswith(": SERVICES, LOCALSTACK_ENFORCE_IAM")
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [("WARN", "warning"), ("trace", "debug"), ("Trace-Internal", "debug"), ("INFO", "info"), ("Error", "error")],
+)
+def test_a_log_level_is_understood_in_any_case_and_by_other_servers_words(text: str, level: str) -> None:
+    assert loaded(environment={"LS_LOG": text})[0].log_level == level
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost", "LOCALHOST"])
+def test_loopback_needs_no_word_that_the_server_is_open(host: str) -> None:
+    settings, warnings = loaded({"host": host})
+    assert (settings.host, warnings) == (host.strip("[]"), [])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "0", "192.0.2.1", "my-host", "localhost.example.org"])
+def test_beyond_loopback_wants_the_word_that_the_server_is_open(host: str, file: Path) -> None:
+    text = refused({"host": host})
+    assert text.startswith(f"--host is {host!r}") and "--auth open (TRUNKLINE_AUTH=open" in text
+    file.write_text("auth = 'open'\n")
+    for settings, warnings in (
+        loaded({"host": host, "auth": "open"}),
+        loaded({"host": host}, {"TRUNKLINE_AUTH": "open"}),
+        loaded({"host": host}, file=file),
+    ):
+        assert settings.host == host
+        [warning] = warnings
+        assert host in warning and "auth is open" in warning
+
+
+def test_a_container_that_listens_everywhere_is_told_what_to_add() -> None:
+    text = refused(environment={"GATEWAY_LISTEN": "0.0.0.0:4566"})
+    assert text.startswith("GATEWAY_LISTEN is '0.0.0.0'") and "TRUNKLINE_AUTH=open" in text
+
+
+def test_memory_and_a_data_directory_are_refused_together_as_flags() -> None:
+    text = refused({"memory": "true", "data": "/x"})
+    assert "--memory" in text and "--data" in text and "leave one of them out" in text
+    assert loaded({"memory": "false", "data": "/x"})[1] == []
+
+
+def test_a_data_directory_that_memory_leaves_unused_is_warned_about(file: Path) -> None:
+    file.write_text("data = '/from/file'\n")
+    settings, [warning] = loaded({"memory": "true"}, file=file)
+    assert settings.memory
+    assert "--memory" in warning and f"data in {file}" in warning and "/from/file, is not used" in warning
+    _, [warning] = loaded(environment={"PERSISTENCE": "0", "DATA_DIR": "/x"})
+    assert "PERSISTENCE" in warning and "DATA_DIR" in warning
 
 
 def test_an_empty_environment_variable_is_as_good_as_none(file: Path) -> None:
@@ -106,8 +208,9 @@ def test_an_empty_environment_variable_is_as_good_as_none(file: Path) -> None:
 def test_an_unknown_name_in_the_environment_is_warned_about_with_the_nearest() -> None:
     _, [warning] = loaded(environment={"TRUNKLINE_PROT": "1", "UNRELATED": "1"})
     assert "TRUNKLINE_PROT" in warning and "did you mean TRUNKLINE_PORT?" in warning
-    _, [warning] = loaded(environment={"TRUNKLINE_QQQQQQQQQQQQQ": "1"})
-    assert "did you mean" not in warning
+    for far in ("TRUNKLINE_QQQQQQQQQQQQQ", "TRUNKLINE_ZZZ", "TRUNKLINE_LINE"):
+        _, [warning] = loaded(environment={far: "1"})
+        assert far in warning and "did you mean" not in warning
 
 
 def test_an_unknown_name_in_the_file_is_warned_about_with_the_nearest(file: Path) -> None:
@@ -130,6 +233,23 @@ BAD = [
     ("grace", "-1", "a number of seconds, 0 or more"),
     ("maximum_message_size", "5", "1048576, or 262144"),
     ("data", "~nobody-of-this-name/x", "a path"),
+    ("host", "", "an address or a host name"),
+    ("host", " ", "an address or a host name"),
+    ("host", "http://h", "without scheme and port"),
+    ("host", "127.0.0.1:4566", "without scheme and port"),
+    ("host", "[h]", "an address or a host name"),
+    ("host", "a..b", "an address or a host name"),
+    ("host", "-h", "an address or a host name"),
+    ("hostname", "http://h", "without scheme and path"),
+    ("hostname", "h/x", "without scheme and path"),
+    ("hostname", "a b", "a host name"),
+    ("hostname", "h:port", "a host name"),
+    ("hostname", "h:0", "a host name"),
+    ("hostname", "::1", "IPv6 in brackets"),
+    ("region", "", "a region's name"),
+    ("region", "eu west", "a region's name"),
+    ("region", "a/b", "a region's name"),
+    ("log_level", "loud", "one of debug, info, warning, error"),
 ]
 
 
@@ -140,9 +260,11 @@ def test_a_bad_value_gives_one_line_with_setting_value_and_what_is_allowed(
     file.write_text(f"{name} = '{value}'\n", encoding="utf-8")
     for where, text in (
         (flag(name), refused({name: value})),
-        (environment_name(name), refused(environment={environment_name(name): value})),
+        (environment_name(name), refused(environment={environment_name(name): value}) if value else None),
         (f"{name} in {file}", refused(file=file)),
     ):
+        if text is None:
+            continue  # an empty variable is as good as none
         assert text.startswith(f"{where} is {value!r}; it takes ") and allowed in text
 
 
@@ -150,6 +272,38 @@ def test_a_bad_value_gives_one_line_with_setting_value_and_what_is_allowed(
 def test_a_value_of_the_file_that_is_no_plain_one_is_refused(value: str, file: Path) -> None:
     file.write_text(f"hostname = {value}\n")
     assert "hostname in" in refused(file=file)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("data = 5", "data in {file} is 5; it takes a path, as text in quotes"),
+        ("host = 127", "as text in quotes"),
+        ("account = 123456789012", "12 digits, as text in quotes"),
+        ("hostname = true", "hostname in {file} is true; it takes"),
+        ("port = 1.5", "port in {file} is 1.5; it takes a whole number from 0 to 65535"),
+        ("window = 1.0", "a whole number"),
+        ("port = true", "a whole number"),
+        ("memory = 0.5", "1 or 0"),
+        ("memory = 2", "1 or 0"),
+        ("grace = false", "a number of seconds"),
+    ],
+)
+def test_a_value_of_the_file_must_be_of_its_settings_type(line: str, says: str, file: Path) -> None:
+    file.write_text(line + "\n")
+    assert says.format(file=file) in refused(file=file)
+
+
+def test_settings_in_a_table_of_the_file_are_warned_about(file: Path) -> None:
+    file.write_text("[trunkline]\nport = 1\n")
+    settings, [warning] = loaded(file=file)
+    assert settings == Settings()
+    assert "top level" in warning
+
+
+@pytest.mark.parametrize("hostname", ["", "h", "h.example.org:80", "192.0.2.1", "192.0.2.1:80", "[::1]", "[::1]:80"])
+def test_a_hostname_is_a_name_or_an_address_with_or_without_a_port(hostname: str) -> None:
+    assert loaded({"hostname": hostname})[0].hostname == hostname
 
 
 @pytest.mark.parametrize(("content", "says"), [(b"port = \n", "not TOML"), (b"region = '\xff'\n", "not TOML")])
@@ -175,6 +329,36 @@ def test_strict_restores_the_waits_of_aws() -> None:
     assert (settings.purge_wait_ms, settings.delete_wait_ms) == (60_000, 60_000)
     settings, _ = loaded(environment={"SQS_DELAY_PURGE_RETRY": "1", "SQS_DELAY_RECENTLY_DELETED": "0"})
     assert (settings.purge_wait_ms, settings.delete_wait_ms) == (60_000, 0)
+
+
+def test_a_wait_that_was_given_wins_over_strict() -> None:
+    settings, _ = loaded({"strict": "true", "purge_wait": "1.5"})
+    assert (settings.purge_wait_ms, settings.delete_wait_ms) == (1_500, 60_000)
+    settings, _ = loaded({"strict": "true"}, {"SQS_DELAY_RECENTLY_DELETED": "0"})
+    assert (settings.purge_wait_ms, settings.delete_wait_ms) == (60_000, 0)
+    assert Settings(strict=True, delete_wait=0.0).delete_wait_ms == 0
+
+
+def test_a_program_gives_settings_as_text_or_as_what_they_are(tmp_path: Path) -> None:
+    settings = made({"port": 0, "memory": False, "data": tmp_path, "grace": 1, "window": "3", "purge_wait": None})
+    assert (settings.port, settings.memory, settings.data) == (0, False, tmp_path)
+    assert (settings.grace, settings.window, settings.purge_wait) == (1.0, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"prot": 1}, "prot is not a setting; did you mean port?"),
+        ({"port": 65_536}, "port is '65536'; it takes a whole number from 0 to 65535"),
+        ({"port": None}, "port is None; it takes"),
+        ({"host": "0.0.0.0"}, "auth"),
+        ({"memory": True, "data": "/x"}, "memory keeps nothing, and data names a directory"),
+    ],
+)
+def test_a_program_is_refused_what_cannot_work(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadSetting) as error:
+        made(values)
+    assert says in str(error.value)
 
 
 def test_without_a_home_there_is_still_a_place_for_data(monkeypatch: pytest.MonkeyPatch) -> None:

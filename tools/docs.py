@@ -8,36 +8,87 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 
-from trunkline.settings import FIELDS, environment_name, flag
+from trunkline.settings import (
+    ALSO_PREFIX,
+    FIELDS,
+    LISTEN,
+    LISTEN_FORM,
+    MEANINGLESS,
+    TRANSLATED,
+    environment_name,
+    flag,
+    shown_default,
+)
 from trunkline.unenforced import UNENFORCED
 from trunkline.wire.shapes import ServiceModel
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 
 
+def toml(value: bool | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
+def wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 118)
+
+
 def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "Every option of `trunkline serve`. A flag wins over the environment, the environment over the configuration",
-        "file (`--config FILE` or `TRUNKLINE_CONFIG`, TOML, keys as in the first column), the file over the default.",
-        "A name that is not known is warned about (on the command line: refused), with the nearest one that is.",
-        "An empty environment variable counts as unset.",
+        *wrapped(
+            "Every option of `trunkline serve`. A flag wins over the environment, the environment over the "
+            "configuration file, the file over the default. A name that is not known is warned about (on the command "
+            "line: refused), with the nearest one that is. An empty environment variable counts as unset."
+        ),
+        "",
+        *wrapped(
+            "The configuration file is named by `--config FILE` or `TRUNKLINE_CONFIG`. It is TOML; its keys are those "
+            "of the first column and stand at the top level:"
+        ),
+        "",
+        "```toml",
+        "port = 4566",
+        'data = "/srv/trunkline"',
+        'durability = "os"',
+        "strict = true",
+        "grace = 2.5",
+        "```",
         "",
         "| setting | flag | environment | default | meaning |",
         "|---|---|---|---|---|",
     ]
     for name, each in FIELDS.items():
         names = ", ".join(f"`{alias}`" for alias in (environment_name(name), *each.metadata["also"]))
-        default = each.metadata["shown"] or (str(each.default).lower() if each.default is not None else "")
         convert = each.metadata["convert"].__doc__
-        lines.append(f"| `{name}` | `{flag(name)}` | {names} | {default} | {each.metadata['help']} Takes {convert}. |")
+        meaning = f"{each.metadata['help']} Takes {convert}."
+        lines.append(f"| `{name}` | `{flag(name)}` | {names} | {shown_default(name)} | {meaning} |")
     lines += [
         "",
-        "Also understood: `GATEWAY_LISTEN` (host:port), `DEBUG=1`, and `SQS_DELAY_PURGE_RETRY` and",
-        "`SQS_DELAY_RECENTLY_DELETED` (true restores AWS's 60 seconds).",
+        "Of several variables for one setting the first in its row wins. Those that do not begin with `TRUNKLINE_` or",
+        f"`{ALSO_PREFIX}` are also understood with `{ALSO_PREFIX}` before them, and win without it.",
+        "",
+        "# Other servers' variables",
+        "",
+        "These are understood too, with and without the prefix; any variable of the table above wins over them.",
+        "",
+        f"- `{LISTEN}`: {LISTEN_FORM};",
+        "  `TRUNKLINE_PORT`, `EDGE_PORT` and `GATEWAY_PORT` win over its port.",
+        "- `DEBUG`: 1 or true sets `log_level` to debug.",
+    ]
+    for variable, name, values in TRANSLATED:
+        lines.append(f"- `{variable}`: true sets `{name}` to {toml(values[True])}, false to {toml(values[False])}.")
+    lines += [
+        "",
+        f"`{LISTEN}=0.0.0.0:4566`, as containers have it, wants `TRUNKLINE_AUTH=open` beside it: see",
+        "[listening beyond loopback](../operations/running.md#listening-beyond-loopback).",
+        "",
+        "These have no meaning here; the server names those that are set, once, when it starts:",
+        *wrapped(", ".join(f"`{variable}`" for variable in MEANINGLESS) + "."),
     ]
     return "\n".join(lines) + "\n"
 

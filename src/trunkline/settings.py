@@ -3,13 +3,18 @@
 The command line, the configuration file and docs/reference/settings.md are
 made from this one table. A flag wins over the environment, the environment
 over the file, the file over the default. An environment variable that is empty is as good as none.
+
+The names that other servers give to such options are understood too, with and
+without the prefix ``LOCALSTACK_``; of several for one setting our own wins.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +24,10 @@ from typing import Any
 from trunkline.kernel.arn import is_account, is_region
 
 PREFIX = "TRUNKLINE_"
+ALSO_PREFIX = "LOCALSTACK_"
+"""Other servers' names are understood with this before them as well."""
+
+_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 class BadSetting(ValueError):
@@ -64,9 +73,46 @@ def _truth(text: str) -> bool:
     raise ValueError
 
 
-def _text(text: str) -> str:
-    """a text"""
+def _host(text: str) -> str:
+    """an address or a host name, without scheme and port"""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if not _is_address(bare) and (bare != text or _NAME.fullmatch(text) is None):
+        raise ValueError
+    return bare
+
+
+def _public_host(text: str) -> str:
+    """a host name or an address with or without :port, without scheme and path; IPv6 in brackets"""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, "1"
+    if text and (not port.isdecimal() or not 0 < int(port) < 65_536 or (":" in host and host[:1] != "[")):
+        raise ValueError
+    if text:
+        _host(host)
     return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+_LEVELS = {
+    "debug": "debug", "info": "info", "warning": "warning", "error": "error",
+    "warn": "warning", "trace": "debug", "trace-internal": "debug",
+}  # fmt: skip
+
+
+def _level(text: str) -> str:
+    """one of debug, info, warning, error (or warn, trace), in any case"""
+    try:
+        return _LEVELS[text.lower()]
+    except KeyError:
+        raise ValueError from None
 
 
 def _account(text: str) -> str:
@@ -77,7 +123,7 @@ def _account(text: str) -> str:
 
 
 def _region(text: str) -> str:
-    """a region such as us-east-1"""
+    """a region's name, such as eu-west-1"""
     if not is_region(text):
         raise ValueError
     return text
@@ -113,26 +159,31 @@ def default_data() -> Path:
 def option(
     default: Any, convert: Callable[[str], Any], help: str, also: tuple[str, ...] = (), shown: str | None = None
 ) -> Any:
-    """``also``: further environment names, of other servers; ``shown``: the default as documents say it."""
+    """``also``: further environment names, of other servers; ``shown``: the default as people are told it."""
     details = {"convert": convert, "help": help, "also": also, "shown": shown}
     if callable(default):
         return field(default_factory=default, metadata=details)
     return field(default=default, metadata=details)
 
 
+_AWS_WAIT_MS = 60_000
+
+
 @dataclass(frozen=True)
 class Settings:
     """All options with their values. Attribute names are the configuration file's keys."""
 
-    host: str = option("127.0.0.1", _text, "Address to listen on.")
+    host: str = option(
+        "127.0.0.1", _host, "Address to listen on, or a name for several; beyond loopback only with auth given as well."
+    )
     port: int = option(
         4566, _whole(0, 65535), "Port to listen on; 0 takes a free one and prints it.", ("EDGE_PORT", "GATEWAY_PORT")
     )
     data: Path = option(
         default_data,
         _path,
-        "Directory that holds the data.",
-        ("DATA_DIR",),
+        "Directory that holds the data; made if it is not there, for this user alone.",
+        ("DATA_DIR", "STATE_DIR"),
         "$XDG_DATA_HOME/trunkline or ~/.local/share/trunkline",
     )
     memory: bool = option(False, _truth, "Keep everything in memory; nothing survives the process.")
@@ -144,16 +195,27 @@ class Settings:
     )
     region: str = option("us-east-1", _region, "Region of requests that name none.", ("AWS_DEFAULT_REGION",))
     account: str = option(
-        "000000000000", _account, "Account of requests whose access key is not an account.", ("TEST_AWS_ACCOUNT_ID",)
+        "000000000000",
+        _account,
+        "Account of requests whose access key is not an account.",
+        ("TEST_AWS_ACCOUNT_ID", "MINISTACK_ACCOUNT_ID", "FLOCI_DEFAULT_ACCOUNT_ID"),
     )
-    auth: str = option("open", _choice("open"), "Who may call: open lets everybody in.")
+    auth: str = option(
+        "open", _choice("open"), "Who may call: open lets everybody in. Beyond loopback it must be said.",
+        shown="open on loopback, else none",
+    )  # fmt: skip
     strict: bool = option(
         False,
         _truth,
-        "Restore AWS's slowness: 60 seconds between purges, and before a deleted queue's name may be used again.",
+        "Restore AWS's slowness: 60 seconds between purges, and before a deleted queue's name may be used again, "
+        "unless purge_wait or delete_wait say otherwise.",
     )
-    purge_wait: float = option(0.0, _seconds, "Seconds between two PurgeQueue calls on a queue; 60 on AWS.")
-    delete_wait: float = option(0.0, _seconds, "Seconds until a deleted queue's name is free again; 60 on AWS.")
+    purge_wait: float | None = option(
+        None, _seconds, "Seconds between two PurgeQueue calls on a queue; 60 on AWS.", shown="0, or 60 with strict"
+    )
+    delete_wait: float | None = option(
+        None, _seconds, "Seconds until a deleted queue's name is free again; 60 on AWS.", shown="0, or 60 with strict"
+    )
     maximum_message_size: int = option(
         1_048_576, _size, "Largest message in bytes: the service's limit, and a new queue's MaximumMessageSize."
     )
@@ -166,9 +228,9 @@ class Settings:
     )
     hostname: str = option(
         "",
-        _text,
+        _public_host,
         "Host (and port) in queue URLs instead of the caller's.",
-        ("LOCALSTACK_HOST", "HOSTNAME_EXTERNAL"),
+        ("LOCALSTACK_HOST", "HOSTNAME_EXTERNAL", "MINISTACK_HOST", "FLOCI_HOSTNAME"),
         "the caller's",
     )
     clock_from: str = option(
@@ -184,18 +246,43 @@ class Settings:
     window: int = option(10_000, _whole(3, 1_000_000), "Messages of a queue whose state is held in memory.")
     max_body_bytes: int = option(8 << 20, _whole(1 << 10, 1 << 30), "Largest request body.")
     grace: float = option(8.0, _seconds, "Seconds that a stop waits for requests in flight.")
-    log_level: str = option("warning", _choice("debug", "info", "warning", "error"), "What is logged.", ("LS_LOG",))
+    log_level: str = option("warning", _level, "What is logged.", ("LS_LOG",))
 
     @property
     def purge_wait_ms(self) -> int:
-        return 60_000 if self.strict else int(self.purge_wait * 1000)
+        return self._wait_ms(self.purge_wait)
 
     @property
     def delete_wait_ms(self) -> int:
-        return 60_000 if self.strict else int(self.delete_wait * 1000)
+        return self._wait_ms(self.delete_wait)
+
+    def _wait_ms(self, said: float | None) -> int:
+        if said is not None:
+            return int(said * 1000)
+        return _AWS_WAIT_MS if self.strict else 0
 
 
 FIELDS = {each.name: each for each in dataclasses.fields(Settings)}
+
+LISTEN = "GATEWAY_LISTEN"
+LISTEN_FORM = "host:port, host or :port (of several, separated by commas, the first counts)"
+
+TRANSLATED: tuple[tuple[str, str, Mapping[bool, Any]], ...] = (
+    ("SQS_DELAY_PURGE_RETRY", "purge_wait", {True: _AWS_WAIT_MS / 1000, False: 0.0}),
+    ("SQS_DELAY_RECENTLY_DELETED", "delete_wait", {True: _AWS_WAIT_MS / 1000, False: 0.0}),
+    ("PERSIST_STATE", "memory", {True: False, False: True}),
+    ("PERSISTENCE", "memory", {True: False, False: True}),
+)
+"""Other servers' variables that are true or false, and which setting becomes what by it; the last one wins."""
+
+MEANINGLESS = (
+    "SERVICES", "USE_SSL", "CUSTOM_SSL_CERT_PATH", "EAGER_SERVICE_LOADING", "ALLOW_NONSTANDARD_REGIONS", "ENFORCE_IAM",
+    "IAM_SOFT_MODE", "SQS_ENABLE_MESSAGE_RETENTION_PERIOD", "SQS_DISABLE_CLOUDWATCH_METRICS",
+    "SQS_CLOUDWATCH_METRICS_REPORT_INTERVAL", "SNS_CERT_URL_HOST", "SNAPSHOT_SAVE_STRATEGY", "LAMBDA_EXECUTOR",
+    "LAMBDA_KEEPALIVE_MS", "LAMBDA_DOCKER_NETWORK", "DOCKER_NETWORK", "LAMBDA_DOCKER_FLAGS",
+    "LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT",
+)  # fmt: skip
+"""Other servers' variables that change nothing here: who sets one is told so."""
 
 
 def environment_name(name: str) -> str:
@@ -206,71 +293,161 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def shown_default(name: str) -> str:
+    """What a setting is if nobody says anything, as documents and help say it; "" for nothing."""
+    each = FIELDS[name]
+    return str(each.metadata["shown"] or (str(each.default).lower() if each.default is not None else ""))
+
+
+def on_loopback(host: str) -> bool:
+    """Can only this machine reach a server that listens on ``host``? A name other than localhost is not trusted."""
+    if host.lower() == "localhost":
+        return True
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A value that somebody gave: ``where``, as a message names it, and by which of the ways."""
+
+    value: Any
+    where: str
+    way: str
+
+
 def load(flags: Mapping[str, Any], environment: Mapping[str, str], warn: Callable[[str], None]) -> Settings:
     """The settings from flags (name -> text or True), environment and file. BadSetting names what is wrong."""
-    values: dict[str, Any] = {}
+    said: dict[str, _Said] = {}
     file = flags.get("config") or environment.get(PREFIX + "CONFIG")
     if file:
-        values |= _from_file(Path(str(file)).expanduser(), warn)
-    values |= _from_environment(environment, warn)
+        said |= _from_file(Path(str(file)).expanduser(), warn)
+    said |= _from_environment(environment, warn)
     for name, text in flags.items():
         if name in FIELDS and text is not None:
-            values[name] = _convert(name, text, flag(name))
-    return Settings(**values)
+            said[name] = _Said(_convert(name, text, flag(name)), flag(name), "flag")
+    return _together(said, warn)
 
 
-def _from_environment(environment: Mapping[str, str], warn: Callable[[str], None]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def made(values: Mapping[str, Any]) -> Settings:
+    """The settings from a program: values by name, as text or as what they are. BadSetting as for ``load``."""
+    said: dict[str, _Said] = {}
+    for name, value in values.items():
+        if name not in FIELDS:
+            raise BadSetting(f"{name} is not a setting{nearest(name, FIELDS)}")
+        if value is not None or FIELDS[name].default is not None:
+            plain = str(value) if isinstance(value, Path) else value
+            said[name] = _Said(_convert(name, plain, name), name, "program")
+    return _together(said, lambda _: None)
+
+
+def _together(said: Mapping[str, _Said], warn: Callable[[str], None]) -> Settings:
+    """The settings, if the values that were given go together."""
+    settings = Settings(**{name: each.value for name, each in said.items()})
+    if not on_loopback(settings.host):
+        if "auth" not in said:
+            raise BadSetting(
+                f"{said['host'].where} is {settings.host!r}, where other machines may call, and everybody who can call "
+                f"may do everything. If that is meant, as in a container, add {flag('auth')} open "
+                f'({environment_name("auth")}=open, or auth = "open" in the file); else listen on 127.0.0.1.'
+            )
+        warn(f"{said['host'].where} is {settings.host!r} and auth is open: whoever can reach this server may use it")
+    if settings.memory and "data" in said:
+        memory, data = said["memory"], said["data"]
+        if memory.way == data.way and memory.way in ("flag", "program"):
+            raise BadSetting(f"{memory.where} keeps nothing, and {data.where} names a directory: leave one of them out")
+        warn(f"{memory.where} keeps everything in memory: {data.where}, the directory {settings.data}, is not used")
+    return settings
+
+
+def _from_environment(environment: Mapping[str, str], warn: Callable[[str], None]) -> dict[str, _Said]:
+    said: dict[str, _Said] = {}
     environment = {name: text for name, text in environment.items() if text}
-    listen = environment.get("GATEWAY_LISTEN")
-    if listen:
-        host, _, port = listen.split(",")[0].rpartition(":")
-        if host:
-            values["host"] = host.removeprefix("[").removesuffix("]")
-        values["port"] = _convert("port", port, "GATEWAY_LISTEN")
-    for wait, name in (("SQS_DELAY_PURGE_RETRY", "purge_wait"), ("SQS_DELAY_RECENTLY_DELETED", "delete_wait")):
-        if wait in environment:
-            values[name] = 60.0 if _convert("strict", environment[wait], wait) else 0.0
-    if environment.get("DEBUG", "").lower() in ("1", "true"):
-        values["log_level"] = "debug"
+
+    def say(name: str, value: Any, variable: str) -> None:
+        said[name] = _Said(value, variable, "environment")
+
+    for variable in _forms(LISTEN, environment):
+        first, *others = environment[variable].split(",")
+        for name, text in _listen(first.strip(), variable).items():
+            say(name, _convert(name, text, variable, LISTEN_FORM), variable)
+        if others:
+            warn(f"{variable} names several addresses; only the first, {first.strip()}, is listened on")
+    for alias, name, values in TRANSLATED:
+        for variable in _forms(alias, environment):
+            say(name, values[_convert("memory", environment[variable], variable)], variable)
+    for variable in _forms("DEBUG", environment):
+        # Programs of all kinds read this one: what is not plainly ours is not complained about.
+        if environment[variable].lower() in ("1", "true"):
+            say("log_level", "debug", variable)
     for name, each in FIELDS.items():
         for alias in reversed((environment_name(name), *each.metadata["also"])):
-            if alias in environment:
-                values[name] = _convert(name, environment[alias], alias)
+            for variable in _forms(alias, environment):
+                say(name, _convert(name, environment[variable], variable), variable)
     known = {environment_name(name) for name in FIELDS} | {PREFIX + "CONFIG"}
-    for name in environment:
-        if name.startswith(PREFIX) and name not in known:
-            warn(f"the environment variable {name} is not a setting{nearest(name, known)}")
-    return values
+    for variable in environment:
+        if variable.startswith(PREFIX) and variable not in known:
+            # Without the prefix, or it would make any two names alike.
+            near = nearest(variable.removeprefix(PREFIX), (each.removeprefix(PREFIX) for each in known), PREFIX)
+            warn(f"the environment variable {variable} is not a setting{near}")
+    idle = [variable for alias in MEANINGLESS for variable in _forms(alias, environment)]
+    if idle:
+        warn(f"known, but without a meaning here, and passed over: {', '.join(idle)}")
+    return said
 
 
-def _from_file(file: Path, warn: Callable[[str], None]) -> dict[str, Any]:
+def _forms(name: str, environment: Mapping[str, str]) -> list[str]:
+    """The variables that are set for ``name``, the one that wins last."""
+    forms = (name,) if name.startswith((PREFIX, ALSO_PREFIX)) else (ALSO_PREFIX + name, name)
+    return [form for form in forms if form in environment]
+
+
+def _listen(text: str, where: str) -> dict[str, str]:
+    """Host and port of GATEWAY_LISTEN, as far as they are given."""
+    if text.isdecimal():
+        return {"port": text}
+    if _is_address(text) or text.endswith("]") or ":" not in text:
+        return {"host": text}
+    host, _, port = text.rpartition(":")
+    return {"host": host, "port": port} if host else {"port": port}
+
+
+def _from_file(file: Path, warn: Callable[[str], None]) -> dict[str, _Said]:
     try:
         read = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadSetting(f"the configuration file {file} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSetting(f"the configuration file {file} is not TOML: {error}") from None
-    values: dict[str, Any] = {}
+    said: dict[str, _Said] = {}
     for name, value in read.items():
+        where = f"{name} in {file}"
         if name in FIELDS:
-            values[name] = _convert(name, value, f"{name} in {file}")
+            said[name] = _Said(_convert(name, value, where), where, "file")
         else:
-            warn(f"{name} in {file} is not a setting{nearest(name, FIELDS)}")
-    return values
+            hint = ": settings stand at the top level, in no table" if isinstance(value, dict) else ""
+            warn(f"{where} is not a setting{hint or nearest(name, FIELDS)}")
+    return said
 
 
-def _convert(name: str, value: Any, where: str) -> Any:
+_PLAIN: Mapping[str, tuple[type, ...]] = {"bool": (bool, int), "int": (int,), "float": (int, float)}
+"""What a value may be that is not given as text, by the type that its setting is declared with."""
+
+
+def _convert(name: str, value: Any, where: str, form: str | None = None) -> Any:
+    """``form``: what the value takes, where that is more than the setting does."""
     convert = FIELDS[name].metadata["convert"]
+    plain = _PLAIN.get(str(FIELDS[name].type).partition(" ")[0], ())
+    form = form or convert.__doc__
+    if not isinstance(value, (str, *plain)):  # a number where a text belongs; a table or a list of the file
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        raise BadSetting(f"{where} is {text}; it takes {form}" + ("" if plain else ", as text in quotes"))
     try:
-        if not isinstance(value, str | int | float):
-            raise ValueError  # a table or a list of the file
         return convert(str(value))
     except ValueError:
-        raise BadSetting(f"{where} is {str(value)!r}; it takes {convert.__doc__}") from None
+        raise BadSetting(f"{where} is {str(value)!r}; it takes {form}") from None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """How a message about an unknown name ends."""
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """How a message about an unknown name ends; ``prefix`` is put before what it suggests."""
     near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
