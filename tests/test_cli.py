@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import trunkline
-from trunkline import node
+from trunkline import cli, node
 from trunkline.banner import banner
 from trunkline.cli import main
-from trunkline.settings import FIELDS, Settings, flag
+from trunkline.settings import FIELDS, Settings, flag, shown_default
 from trunkline.storage.sqlite import SqliteStore
 from trunkline.storage.store import Part
 
@@ -55,6 +58,60 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         assert flag(name) in shown
 
 
+def test_help_shows_defaults_and_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("serve", "--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "Default: 4566.",
+        "Takes one of fsync, os.",
+        "Default: 0, or 60 with strict.",
+        "Default: the caller's.",
+    ):
+        assert part in shown
+    for name in FIELDS:
+        assert shown_default(name) in shown
+
+
+def test_an_interrupt_during_the_start_is_exit_code_130_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*given: Any) -> int:
+        for each in given:
+            if asyncio.iscoroutine(each):
+                each.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(node, "_loop_runner", lambda: interrupted)
+    assert main(["serve", "--memory"]) == 130
+    monkeypatch.setattr(cli, "load", interrupted)
+    assert main(["serve", "--memory"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.EADDRINUSE, "Address already in use"), "--port 0 takes a free one."),
+        (OSError(errno.EACCES, "Permission denied"), "from 1024 on"),
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "does not have that address"),
+        (OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol"), "--host 127.0.0.1."),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "--host takes an address of this machine"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files."),
+    ],
+)
+def test_who_cannot_listen_says_why_and_what_fits(
+    error: OSError, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refused(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(node, "bind", refused)
+    assert main(["serve", "--memory", "--host", "::1", "--port", "80"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"trunkline: cannot listen on [::1]:80: {error.strerror}.") and line.endswith(".")
+    assert says in line and ("--port 0" in line) is (error.errno == errno.EADDRINUSE)
+
+
 def test_flags_become_settings(ran: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUNKLINE_PORT", "1")
     monkeypatch.setenv("TRUNKLINE_REGION", "eu-west-1")
@@ -81,7 +138,8 @@ def test_an_unknown_flag_is_refused_with_the_nearest(
     given: list[str], ran: list[Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code("serve", *given) == 2
-    assert "did you mean --port?" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "did you mean --port?" in shown and shown.startswith("usage: trunkline serve ")
     assert ran == []
 
 
@@ -138,8 +196,13 @@ def test_dump_of_a_directory_without_data_is_a_clear_error(tmp_path: Path, capsy
 
 
 def test_the_banner_shows_address_data_durability_and_auth(tmp_path: Path) -> None:
-    shown = banner(Settings(data=tmp_path, durability="os", strict=True), "::1", 1234)
-    for part in ("http://[::1]:1234", str(tmp_path), "durability  os", "auth        open, strict"):
+    shown = banner(Settings(data=tmp_path, durability="os", strict=True), ["127.0.0.1", "::1"], 1234)
+    for part in (
+        "http://127.0.0.1:1234, http://[::1]:1234",
+        str(tmp_path),
+        "durability  os",
+        "auth        open, strict",
+    ):
         assert part in shown
-    shown = banner(Settings(memory=True), "127.0.0.1", 1)
+    shown = banner(Settings(memory=True), ["127.0.0.1"], 1)
     assert "in memory" in shown and "durability  none" in shown

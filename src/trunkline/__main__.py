@@ -2,6 +2,10 @@
 
 import sys
 
-from trunkline.cli import main
+try:
+    from trunkline.cli import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:  # while Python was still loading us
+    code = 130
+sys.exit(code)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import trunkline
 from trunkline.settings import Settings
 from trunkline.unenforced import UNENFORCED
 
 
-def banner(settings: Settings, host: str, port: int) -> str:
-    """A few lines: address, data directory, durability, auth mode, and what is stored but not enforced."""
-    shown = f"[{host}]" if ":" in host else host
+def url(host: str, port: int) -> str:
+    """Of a server that listens at ``host``; an IPv6 address stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def banner(settings: Settings, hosts: Iterable[str], port: int) -> str:
+    """A few lines: addresses, data directory, durability, auth mode, and what is stored but not enforced."""
+    shown = ", ".join(url(host, port) for host in hosts)
     where = "in memory (nothing survives)" if settings.memory else str(settings.data)
     durability = "none" if settings.memory else settings.durability
     held = ", ".join(each["setting"] for each in UNENFORCED)
     return "\n".join(
         (
             f"Trunkline {trunkline.__version__}",
-            f"  listening   http://{shown}:{port}",
+            f"  listening   {shown}",
             "  services    sqs, sts",
             f"  data        {where}",
             f"  durability  {durability}",

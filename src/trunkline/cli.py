@@ -5,21 +5,27 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 import trunkline
-from trunkline.settings import FIELDS, PREFIX, BadSetting, environment_name, flag, load, nearest
+from trunkline.settings import FIELDS, PREFIX, BadSetting, environment_name, flag, load, nearest, shown_default
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line, made from the table of settings."""
+def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The command line, made from the table of settings, and that of each command."""
     root = argparse.ArgumentParser(prog="trunkline", description="Amazon SQS on your own machine.")
     root.add_argument("--version", action="version", version=f"trunkline {trunkline.__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="command")
-    serve = commands.add_parser("serve", help="run the server", description="Run the server until SIGTERM or SIGINT.",
-                                allow_abbrev=False)  # fmt: skip
+    serve = commands.add_parser(
+        "serve",
+        help="run the server",
+        usage="trunkline serve [--config FILE] [--SETTING VALUE ...]    (trunkline serve --help lists them)",
+        description="Run the server until SIGTERM, SIGINT or SIGHUP; a second one ends it at once.",
+        allow_abbrev=False,
+    )
     serve.add_argument("--config", metavar="FILE", help=f"TOML file with settings. [{PREFIX}CONFIG]")
     for name, each in FIELDS.items():
-        text = f"{each.metadata['help']} [{environment_name(name)}]".replace("%", "%%")
+        text = _help(name).replace("%", "%%")
         if isinstance(each.default, bool):
             # A value only to say no to what the environment or the file says.
             serve.add_argument(flag(name), dest=name, nargs="?", const="true", metavar="true|false", help=text)
@@ -29,16 +35,30 @@ def parser() -> argparse.ArgumentParser:
                                "directory as JSON lines, read-only; the server may be running.")  # fmt: skip
     dump.add_argument("directory", nargs="?", metavar="DIR", help="the data directory; without it the server's own")
     dump.add_argument("--data", metavar="DIR", help=f"the same, as serve has it [{environment_name('data')}]")
-    return root
+    return root, {"serve": serve, "dump": dump}
+
+
+def _help(name: str) -> str:
+    each = FIELDS[name].metadata
+    default = f" Default: {shown_default(name)}." if shown_default(name) else ""
+    return f"{each['help']} Takes {each['convert'].__doc__}.{default} [{environment_name(name)}]"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0, 1 if the server could not run, 2 for a setting that is wrong."""
-    root = parser()
+    """The exit code: 0, 1 if the server could not run, 2 for a setting that is wrong, 130 if it was interrupted."""
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(arguments: list[str] | None) -> int:
+    root, commands = parser()
     given, unknown = root.parse_known_args(arguments)
     if unknown:
         flags = [flag(name) for name in FIELDS] + ["--config"] if given.command == "serve" else []
-        root.error(f"{unknown[0]} is not a setting{nearest(unknown[0].partition('=')[0], flags)}")
+        near = nearest(unknown[0].partition("=")[0].lstrip("-"), (each.removeprefix("--") for each in flags), "--")
+        commands[given.command].error(f"{unknown[0]} is not a setting{near}")
 
     def warn(text: str) -> None:
         print(f"trunkline: warning: {text}", file=sys.stderr)

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import gc
 import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
 from typing import IO, Any
 
 import trunkline
-from trunkline.banner import banner
+from trunkline.banner import banner, url
 from trunkline.gateway import Gateway
+from trunkline.http.access import AccessLog
 from trunkline.http.endpoints import Endpoints
 from trunkline.http.inspection import SqsPages
-from trunkline.http.server import HttpServer
+from trunkline.http.server import HttpServer, bind
 from trunkline.kernel.errors import ServiceError, ServiceUnavailable
 from trunkline.kernel.ids import Ids, RandomIds
 from trunkline.kernel.time import RealClock, ServiceClock
@@ -35,13 +39,16 @@ from trunkline.services.sqs.inspection import Inspection, View
 from trunkline.services.sqs.receipts import Receipts
 from trunkline.services.sqs.service import SqsService
 from trunkline.services.sts.service import StsService
-from trunkline.settings import Settings
+from trunkline.settings import Settings, flag
 from trunkline.storage.memory import MemoryStore
 from trunkline.storage.sqlite import DataDirectoryInUse, NewerFormat, SqliteStore, read_rows
 from trunkline.storage.store import Store, StoreError
 from trunkline.unenforced import UNENFORCED
 
 log = logging.getLogger(__name__)
+
+_REFUSE_SECONDS = 0.05
+"""Real seconds between two looks for callers who wait while the server stops."""
 
 
 class Node:
@@ -62,6 +69,7 @@ class Node:
         self.clock = ServiceClock(self.real)
         self.ids = ids or RandomIds()
         self.lost: asyncio.Future[Exception] | None = None
+        self.hosts: list[str] = []
         self.port = 0
         self.partitions = Partitions(
             store or _store(settings),
@@ -78,10 +86,23 @@ class Node:
 
     async def start(self) -> None:
         """Open the data, then listen. StoreError or OSError if either cannot be."""
-        settings = self.settings
         self.lost = asyncio.get_running_loop().create_future()
         # A machine is only built when its partition is loaded, which is after this.
         await self.partitions.start()
+        try:
+            # Before what tells of the port is made; who calls already waits until it is.
+            sockets = await bind(self.settings.host, self.settings.port)
+            self.hosts = [each.getsockname()[0] for each in sockets]
+            self.port = sockets[0].getsockname()[1]
+            self._build()
+            await self.server.serve(sockets)
+        except BaseException:
+            await self.partitions.stop()
+            raise
+
+    def _build(self) -> None:
+        """Put the parts together."""
+        settings = self.settings
         receipts = Receipts(self.partitions.secret)
         sqs = SqsService(self.partitions, self.ids, receipts, _timer, _aside, settings)
         inspection = Inspection(self.partitions)
@@ -100,7 +121,7 @@ class Node:
             inspect=SqsPages(look, inspection.purge, urls.parse, self.ids, settings.account, settings.region).answer,
             unenforced=UNENFORCED,
             from_anywhere=settings.clock_from == "anywhere",
-            settings={name: _plain(value) for name, value in dataclasses.asdict(settings).items()},
+            settings=_in_force(settings, self.port),
         )
         self.gateway = Gateway(
             {"sqs": sqs.operations(), "sts": sts.operations()},
@@ -109,18 +130,18 @@ class Node:
             default_region=settings.region,
             own_pages=endpoints.handle,
         )
-        self.server = HttpServer(self.gateway.handle, max_body_bytes=settings.max_body_bytes)
-        try:
-            self.port = await self.server.start(settings.host, settings.port)
-        except BaseException:
-            await self.partitions.stop()
-            raise
+        told = settings.log_level in ("debug", "info")
+        handle = AccessLog(self.gateway.handle, self.real.monotonic) if told else self.gateway.handle
+        self.server = HttpServer(handle, max_body_bytes=settings.max_body_bytes)
 
     async def stop(self) -> None:
         """Answer what is in flight (long polls with a retryable error), flush everything, let go of the data."""
         closing = asyncio.ensure_future(self.server.stop(self.settings.grace))
         await asyncio.sleep(0)
-        self.partitions.refuse_waiting(ServiceUnavailable("The server is shutting down; please retry."))
+        while not closing.done():
+            # Again and again: what was half here when the stop began may turn out to be a long poll.
+            self.partitions.refuse_waiting(ServiceUnavailable("The server is shutting down; please retry."))
+            await asyncio.wait((closing,), timeout=_REFUSE_SECONDS)
         await closing
         await self.partitions.stop()
 
@@ -161,9 +182,16 @@ def _timer(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
     return asyncio.get_running_loop().call_later(seconds, action).cancel
 
 
-def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
-    return value if isinstance(value, str | int | float) else str(value)
+def _in_force(settings: Settings, port: int) -> dict[str, Any]:
+    """The settings as they turned out, for JSON."""
+    shown = dataclasses.asdict(settings) | {
+        "port": port,
+        "purge_wait": settings.purge_wait_ms / 1000,
+        "delete_wait": settings.delete_wait_ms / 1000,
+    }
+    if settings.memory:
+        shown |= {"data": None, "durability": "none"}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in shown.items()}
 
 
 def _aside(work: Callable[[], Any], then: Callable[[Any], None]) -> None:
@@ -189,21 +217,44 @@ def _store(settings: Settings) -> Store:
     return SqliteStore(settings.data, durability="os" if settings.durability == "os" else "fsync")
 
 
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit code of a process that was interrupted before it could run or stop in order, as shells have it."""
+
+_CANNOT_LISTEN = {
+    errno.EADDRINUSE: "Stop the server that listens there, or take another port: {port} 0 takes a free one",
+    errno.EACCES: "This user may not take that port; those from 1024 on are free to all: {port} 4566",
+    errno.EADDRNOTAVAIL: "This machine does not have that address; see what it has with `ip addr`, or {host} 127.0.0.1",
+    errno.EAFNOSUPPORT: "This machine does not speak IPv6: {host} 127.0.0.1",
+}
+_NO_SUCH_NAME = "{host} takes an address of this machine, such as 127.0.0.1, or a name that it knows"
+
+
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT. The process's exit code: 0, or 1 after a clear message."""
+    """Serve until SIGTERM, SIGINT or SIGHUP. The process's exit code: 0, or 1 after a clear message."""
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    # Its debug level tells of selectors and threads.
+    logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))
     try:
         return _loop_runner()(_serve(settings))
     except (DataDirectoryInUse, NewerFormat) as error:
         print(f"trunkline: {error}", file=sys.stderr)
     except StoreError as error:
-        print(f"trunkline: the data in {settings.data} cannot be opened: {error}", file=sys.stderr)
+        print(f"trunkline: the data cannot be opened: {error}", file=sys.stderr)
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        print(f"trunkline: cannot listen on {where}: {error.strerror or error}. Try --port 0.", file=sys.stderr)
+        print(f"trunkline: {_why_not_listening(settings, error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 1
+
+
+def _why_not_listening(settings: Settings, error: OSError) -> str:
+    where = url(settings.host, settings.port).removeprefix("http://")
+    unknown = isinstance(error, socket.gaierror)
+    advice = _NO_SUCH_NAME if unknown else _CANNOT_LISTEN.get(error.errno or 0, "")
+    text = f"cannot listen on {where}: {error.strerror or error}."
+    return f"{text} {advice.format(host=flag('host'), port=flag('port'))}." if advice else text
 
 
 def _loop_runner() -> Callable[[Coroutine[Any, Any, int]], int]:
@@ -218,9 +269,7 @@ def _loop_runner() -> Callable[[Coroutine[Any, Any, int]], int]:
 async def _serve(settings: Settings) -> int:
     # First, so that a signal during the start is a stop as well.
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _on_signals(stop)
     node = Node(settings)
     await node.start()
     # What is in memory now stays; collecting it again and again would cost p99 and find nothing.
@@ -230,7 +279,7 @@ async def _serve(settings: Settings) -> int:
     # The store's threads hand the interpreter lock to and fro; waiting 5 ms for it each time, as by default, would be
     # most of the latency of a read or of a commit on a slow disk.
     sys.setswitchinterval(0.0002)
-    print(banner(settings, settings.host, node.port), flush=True)
+    print(banner(settings, node.hosts, node.port), flush=True)
     print("Ready.", flush=True)
     assert node.lost is not None
     node.lost.add_done_callback(lambda _: stop.set())
@@ -240,6 +289,24 @@ async def _serve(settings: Settings) -> int:
         print(f"trunkline: stopped, for the data is out of reach: {node.lost.result()}", file=sys.stderr)
         return 1
     return 0
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    """The first signal sets ``stop``; the second one ends the process at once."""
+    asked = False
+
+    def ask(number: int) -> None:
+        nonlocal asked
+        if asked:
+            print("trunkline: stopped at once; what was acknowledged is kept", file=sys.stderr, flush=True)
+            os._exit(128 + number)
+        asked = True
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # nohup has a process ignore SIGHUP, so that it outlives its terminal.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, ask, number)
 
 
 def dump(settings: Settings, out: IO[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import json
 import logging
@@ -22,6 +23,7 @@ from trunkline.http.server import (
     REQUEST_SECONDS,
     Exchange,
     HttpServer,
+    bind,
 )
 from trunkline.wire.message import HttpRequest, HttpResponse
 
@@ -624,14 +626,12 @@ def test_stop_answers_what_is_in_flight_and_refuses_new_connections(runner: Any)
     held = Held()
 
     async def scenario(server: HttpServer, connect: Any) -> None:
-        wire, idle, half = await connect(), await connect(), await connect()
+        wire, idle = await connect(), await connect()
         await wire.send(b"GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP/1.1\r\n\r\n")
-        await half.send(b"GET / HT")
         await held.come(2)
-        await until(lambda: len(server.connections) == 3)
+        await until(lambda: len(server.connections) == 2)
         stopping = asyncio.ensure_future(server.stop(grace=30))
         assert await idle.closed()
-        assert await half.closed()
         with pytest.raises(OSError):
             await connect()
         assert not stopping.done()
@@ -644,6 +644,49 @@ def test_stop_answers_what_is_in_flight_and_refuses_new_connections(runner: Any)
         await asyncio.wait_for(stopping, 10)
 
     serving(held, scenario, runner)
+
+
+def test_a_request_that_is_half_here_when_the_stop_begins_is_answered_when_it_has_come(runner: Any) -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        half, behind = await connect(), await connect()
+        await half.send(b"GET /half HT")
+        await behind.send(b"GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP")
+        await held.come(1)
+        await until(lambda: [each._in_request for each in server.connections] == [True, True])
+        stopping = asyncio.ensure_future(server.stop(grace=30))
+        held.answer(0)
+        assert (await behind.answer()).body == b"/0"
+        await half.send(b"TP/1.1\r\n\r\n")
+        await held.come(2)
+        await behind.send(b"/1.1\r\n\r\n")
+        await held.come(3)
+        assert not stopping.done()
+        held.answer(1)
+        held.answer(2)
+        for wire, body in ((half, b"/half"), (behind, b"/1")):
+            answer = await wire.answer()
+            assert (answer.body, answer.headers["connection"]) == (body, "close")
+            assert await wire.closed()
+        await asyncio.wait_for(stopping, 10)
+
+    serving(held, scenario, runner)
+
+
+def test_a_request_that_does_not_come_whole_in_the_grace_of_a_stop_is_told_so(runner: Any) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        half = await connect()
+        await half.send(b"GET / HT")
+        await until(lambda: any(each._in_request for each in server.connections))
+        stopping = asyncio.ensure_future(server.stop(grace=0.01))
+        answer = await half.answer()
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
+        assert b"retry" in answer.body
+        assert await half.closed()
+        await asyncio.wait_for(stopping, 10)
+
+    serving(echo, scenario, runner)
 
 
 def test_stop_gives_up_on_what_is_not_answered_in_its_grace() -> None:
@@ -750,12 +793,72 @@ def test_an_idle_connection_is_closed_and_one_that_waits_for_its_answer_is_not()
 
 def test_a_port_that_is_taken_raises_oserror() -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
-        assert server._listener is not None
-        port = server._listener.sockets[0].getsockname()[1]
+        port = server._listeners[0].sockets[0].getsockname()[1]
         with pytest.raises(OSError):
             await HttpServer(echo).start("127.0.0.1", port)
 
     serving(echo, scenario)
+
+
+def addresses(host: str, monkeypatch: pytest.MonkeyPatch, meant: list[str]) -> list[str]:
+    """Where ``bind`` listens for a ``host`` that a resolver says means ``meant``; one port for all."""
+
+    async def whole() -> list[str]:
+        async def resolve(*_: Any, **__: Any) -> list[Any]:
+            families = [socket.AF_INET6 if ":" in each else socket.AF_INET for each in meant]
+            tails = [(0, 0, 0) if ":" in each else (0,) for each in meant]
+            places = [(each, *tail) for each, tail in zip(meant, tails, strict=True)]
+            return [(f, socket.SOCK_STREAM, 6, "", place) for f, place in zip(families, places, strict=True)]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        found = await bind(host, 0)
+        try:
+            [port] = {each.getsockname()[1] for each in found}
+            assert port > 0
+            return [each.getsockname()[0] for each in found]
+        finally:
+            for each in found:
+                each.close()
+
+    return asyncio.run(whole())
+
+
+def test_a_name_is_listened_on_at_every_address_that_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert addresses("name", monkeypatch, ["127.0.0.1", "127.0.0.2", "127.0.0.1"]) == ["127.0.0.1", "127.0.0.2"]
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine does not speak IPv6")
+def test_localhost_is_both_families_and_two_colons_are_every_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    assert addresses("localhost", monkeypatch, ["::1", "127.0.0.1"]) == ["::1", "127.0.0.1"]
+    assert addresses("::", monkeypatch, ["::"]) == ["::", "0.0.0.0"]
+
+
+def test_what_a_name_stands_for_and_this_machine_does_not_have_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert addresses("name", monkeypatch, ["192.0.2.1", "127.0.0.1"]) == ["127.0.0.1"]
+    with pytest.raises(OSError) as error:
+        addresses("name", monkeypatch, ["192.0.2.1"])
+    assert error.value.errno == errno.EADDRNOTAVAIL
+
+
+def test_a_free_port_is_free_at_every_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, refused = socket.socket.bind, []
+
+    def taken_once(one: Any, place: Any) -> None:
+        if place[0] == "127.0.0.2" and not refused:
+            refused.append(place[1])
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        real(one, place)
+
+    class Socket(socket.socket):
+        bind = taken_once  # type: ignore[assignment]
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    assert addresses("name", monkeypatch, ["127.0.0.1", "127.0.0.2"]) == ["127.0.0.1", "127.0.0.2"]
+    assert len(refused) == 1
 
 
 # -- anything at all -------------------------------------------------------------------
@@ -774,8 +877,7 @@ def never_raises(server: HttpServer, pieces: list[bytes], data: list[bytes]) -> 
     async def run() -> None:
         failures: list[Any] = []
         server.loop.set_exception_handler(lambda loop, context: failures.append(context))
-        assert server._listener is not None
-        port = server._listener.sockets[0].getsockname()[1]
+        port = server._listeners[0].sockets[0].getsockname()[1]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             for piece in pieces:

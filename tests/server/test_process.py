@@ -120,7 +120,7 @@ def test_dump_reads_the_data_of_a_running_server_and_ends_quietly_when_nobody_re
     assert dump.wait(timeout=30) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_answers_a_long_poll_and_keeps_what_was_acknowledged(durable: Any, number: signal.Signals) -> None:
     sqs = durable.client()
     empty = sqs.create_queue(QueueName="empty")["QueueUrl"]
@@ -149,3 +149,89 @@ def test_a_signal_answers_a_long_poll_and_keeps_what_was_acknowledged(durable: A
     durable.start()
     [message] = durable.client().receive_message(QueueUrl="kept")["Messages"]
     assert message["Body"] == "acknowledged"
+
+
+def half_sent(server: Any) -> tuple[socket.socket, bytes]:
+    """A connection on which the server has half of a CreateQueue, and the other half."""
+    body = json.dumps({"QueueName": "late"}).encode()
+    head = f"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\nX-Amz-Target: AmazonSQS.CreateQueue\r\n\r\n"
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    connection.sendall(head.encode() + body[:5])
+    # The server reads what came first: with this answer, the half is in its hands.
+    assert server.http("GET", "/health")[0] == 200
+    return connection, body[5:]
+
+
+def await_refusal(port: int) -> None:
+    """Return when nobody listens at ``port`` any longer."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=30).close()
+        except OSError:
+            return
+
+
+def test_a_request_half_sent_when_the_stop_begins_is_answered_and_kept(durable: Any) -> None:
+    connection, rest = half_sent(durable)
+    with connection:
+        durable.process.send_signal(signal.SIGTERM)
+        await_refusal(durable.port)
+        connection.sendall(rest)
+        assert connection.makefile("rb").read().startswith(b"HTTP/1.1 200 ")
+    assert durable.process.wait(timeout=15) == 0
+    durable.start()
+    assert len(durable.client().list_queues()["QueueUrls"]) == 1
+
+
+def test_a_second_signal_ends_a_stop_at_once(start: Any) -> None:
+    server = start("--memory", "--grace", "300")
+    connection, _ = half_sent(server)
+    with connection:
+        server.process.send_signal(signal.SIGTERM)
+        await_refusal(server.port)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(timeout=15) == 128 + signal.SIGINT
+
+
+def test_who_ignores_the_end_of_a_terminal_goes_on_serving(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trunkline", "serve", "--port", "0", "--memory"]
+    process = subprocess.Popen(["nohup", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if line == "Ready.\n":
+                break
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        # Had the first one counted, the second would have ended the process at once.
+        assert process.wait(timeout=15) == 0
+
+
+def test_requests_are_logged_at_level_info_and_not_by_default(tmp_path: Path) -> None:
+    for options, logged in ((["--log-level", "INFO"], True), ([], False)):
+        command = [sys.executable, "-m", "trunkline", "serve", "--port", "0", "--memory", *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        shown = ""
+        for line in process.stdout:
+            shown += line
+            if line == "Ready.\n":
+                break
+        port = int(shown.split("http://127.0.0.1:")[1].split()[0])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("POST", "/", '{"QueueName": "q"}', {"X-Amz-Target": "AmazonSQS.CreateQueue"})
+        assert connection.getresponse().status == 200
+        connection.close()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=15)
+        assert ("POST / CreateQueue from 127.0.0.1: 200 in" in log) is logged
+        assert logged or log == ""
+
+
+def test_a_name_that_nobody_knows_is_refused_with_what_fits() -> None:
+    ended = run("serve", "--port", "0", "--memory", "--auth", "open", "--host", "nonsense.invalid")
+    warning, line = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert "auth is open" in warning
+    assert line.startswith("trunkline: cannot listen on nonsense.invalid:0: ") and "--host takes" in line
+    assert "--port" not in line

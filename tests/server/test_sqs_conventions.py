@@ -102,6 +102,15 @@ def test_the_data_directory_of_a_server_is_a_text_in_its_config(durable: Any, tm
     assert page(durable, "/_localstack/config")[1]["data"] == str(tmp_path / "data")
 
 
+def test_the_config_tells_what_is_in_force_and_not_what_was_said(shared: Any, start: Any) -> None:
+    _, config = page(shared, "/_localstack/config")
+    assert (config["port"], config["data"], config["durability"]) == (shared.port, None, "none")
+    assert (config["purge_wait"], config["delete_wait"]) == (0, 0)
+    strict = start("--memory", "--strict", "--purge-wait", "1.5")
+    _, config = page(strict, "/_localstack/config")
+    assert (config["purge_wait"], config["delete_wait"]) == (1.5, 60)
+
+
 # -- inspection --------------------------------------------------------------------
 
 

@@ -15,8 +15,10 @@ with 400, 413 or 431 and the connection closed.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import re
+import socket
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
@@ -37,6 +39,14 @@ IDLE_SECONDS = 300.0
 """Real seconds that a connection may stay open with nothing on it."""
 LINGER_SECONDS = 2.0
 """Real seconds in which a refused client may still send: a reset would swallow the answer that says why."""
+
+LAST_SECONDS = 1.0
+"""Real seconds in which a stop's last answers, to requests that never came whole, are to leave."""
+
+_BACKLOG = 1024
+_TRIES = 10
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""What binding to an address ends with that this machine does not have, though a name stands for it."""
 
 Handler = Callable[[HttpRequest, "Exchange"], None]
 
@@ -313,7 +323,7 @@ class _Connection(asyncio.Protocol):
             if exchange.close:
                 close = True
                 break
-        if close or (not exchanges and (self._server.stopping or self._ending)):
+        if close or (not exchanges and (self._ending or (self._server.stopping and not self._in_request))):
             if self._lingering and transport.can_write_eof():
                 transport.write_eof()
                 self._server.loop.call_later(LINGER_SECONDS, transport.abort)
@@ -345,11 +355,20 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def close_when_answered(self) -> None:
+        if self._in_request:
+            return  # the rest of it is awaited; its answer will close
         if not self._exchanges:
             self._transport.close()
         for exchange in self._exchanges:
             if exchange.data is None and exchange is self._exchanges[-1]:
                 exchange.close = True
+
+    def give_up(self) -> None:
+        """The stop waits no longer: say so to a request that never came whole, if nothing stands before it."""
+        if self._in_request and not self._exchanges:
+            self._refuse(503, "The server is shutting down; please retry.")
+        else:
+            self._transport.abort()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -365,35 +384,53 @@ class HttpServer:
         self.connections: set[_Connection] = set()
         self.stopping = False
         self.loop: asyncio.AbstractEventLoop
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._empty: asyncio.Event | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port taken. OSError if that cannot be."""
-        self.loop = asyncio.get_running_loop()
-        self._listener = await self.loop.create_server(lambda: _Connection(self), host, port, backlog=1024)
-        self._look_round()
-        bound: int = self._listener.sockets[0].getsockname()[1]
+        sockets = await bind(host, port)
+        bound: int = sockets[0].getsockname()[1]
+        await self.serve(sockets)
         return bound
 
+    async def serve(self, sockets: list[socket.socket]) -> None:
+        """Take requests from ``sockets``, which listen already: see ``bind``."""
+        self.loop = asyncio.get_running_loop()
+        for each in sockets:
+            self._listeners.append(
+                await self.loop.create_server(lambda: _Connection(self), sock=each, backlog=_BACKLOG)
+            )
+        self._look_round()
+
     async def stop(self, grace: float = 10.0) -> None:
-        """Take no more; answer what is in flight, ``grace`` seconds at the most."""
+        """Take no more; answer what is in flight or half here, ``grace`` seconds (and the last one) at the most."""
         self.stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._empty = asyncio.Event()
         for connection in list(self.connections):
             connection.close_when_answered()
-        if self.connections:
+        if await self._emptied(grace):
+            return
+        log.warning("%d connections did not end in time", len(self.connections))
+        for connection in list(self.connections):
+            connection.give_up()
+        if not await self._emptied(LAST_SECONDS):
+            for connection in list(self.connections):
+                connection.abort()
+
+    async def _emptied(self, seconds: float) -> bool:
+        """True when no connection is left; False if some still are after so many seconds."""
+        if self.connections and self._empty is not None:
             try:
-                await asyncio.wait_for(self._empty.wait(), grace)
+                await asyncio.wait_for(self._empty.wait(), seconds)
             except TimeoutError:
-                log.warning("%d connections did not end in time", len(self.connections))
-                for connection in list(self.connections):
-                    connection.abort()
+                return False
+        return True
 
     def lost(self) -> None:
         if self._empty is not None and not self.connections:
@@ -404,6 +441,63 @@ class HttpServer:
         for connection in list(self.connections):
             connection.check_age(now)
         self._timer = self.loop.call_later(5.0, self._look_round)
+
+
+async def bind(host: str, port: int) -> list[socket.socket]:
+    """Listen on every address that ``host`` stands for, at one port for all (0: a free one). OSError if it cannot be.
+
+    ``::`` means every address, of both families. What a name stands for and this machine does not have is left out.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses: list[tuple[int, Any]] = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    if any(address[0] == "::" for _, address in addresses):
+        addresses.append((socket.AF_INET, ("0.0.0.0", port)))
+    for _ in range(_TRIES - 1):
+        try:
+            return _bind_all(addresses, port)
+        except OSError as error:
+            if port or error.errno != errno.EADDRINUSE:
+                raise
+            # The port that was free at the first address is taken at another one.
+    return _bind_all(addresses, port)
+
+
+def _bind_all(addresses: list[tuple[int, Any]], port: int) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, (host, _, *scope) in addresses:
+            try:
+                one = _bind_one(family, (host, port, *scope))
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                absent = error
+                continue
+            bound.append(one)
+            port = port or one.getsockname()[1]
+        if absent is not None and not bound:
+            raise absent
+    except BaseException:
+        for one in bound:
+            one.close()
+        raise
+    return bound
+
+
+def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.setblocking(False)
+        one.bind(address)
+        one.listen(_BACKLOG)  # now: until somebody listens, two may bind to one port
+    except BaseException:
+        one.close()
+        raise
+    return one
 
 
 class _TooMuch(Exception):
