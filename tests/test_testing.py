@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from trunkline.settings import BadSetting
 from trunkline.testing import InMemory
 
 pytest_plugins = ["pytester"]
@@ -80,6 +82,88 @@ def test_a_port_that_is_taken_is_an_error_and_leaves_no_thread_behind() -> None:
             node.start()
     with InMemory():  # and another one starts
         pass
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"prot": 1}, "prot is not a setting; did you mean port?"),
+        ({"durability": "maybe"}, "durability is 'maybe'; it takes one of fsync, os"),
+        ({"strict": "perhaps"}, "strict is 'perhaps'"),
+        ({"window": 1}, "window is '1'"),
+        ({"host": "0.0.0.0"}, "auth"),
+        ({"data": "/somewhere"}, "data names a directory"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadSetting) as error:
+        InMemory(**settings)
+    assert says in str(error.value)
+
+
+def test_settings_may_be_text_or_what_they_are(tmp_path: Path) -> None:
+    with InMemory(memory=False, data=tmp_path / "data", window="5", grace=1, host="localhost") as node:
+        client(node).create_queue(QueueName="q")
+        assert node.url.startswith("http://localhost:")
+    assert (tmp_path / "data").is_dir()
+
+
+def test_what_needs_a_running_node_says_that_it_is_not_running() -> None:
+    node = InMemory()
+    uses = [lambda: node.url, lambda: node.now, node.freeze, node.resume, node.reset, lambda: node.advance(1)]
+    for _ in ("before it is started", "after it has stopped"):
+        for use in uses:
+            with pytest.raises(RuntimeError, match="this node is not running"):
+                use()
+        node.start()
+        assert node.now > 0
+        node.stop()
+
+
+@pytest.mark.parametrize("account", ["1", "x" * 12, "\u00b2" * 12])
+def test_a_reset_of_what_is_no_account_is_refused(account: str) -> None:
+    with InMemory() as node, pytest.raises(ValueError, match="an account has 12 digits"):
+        node.reset(account)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e12])
+def test_time_does_not_go_where_no_clock_goes(seconds: float) -> None:
+    with InMemory() as node, pytest.raises(ValueError, match="100 years"):
+        node.advance(seconds)
+
+
+def test_the_fixture_gives_each_test_a_clock_at_real_time(pytester: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile(
+        """
+        import time, pytest
+
+        def leave(node): pass
+        def freeze(node): node.freeze()
+        def go_ahead(node): node.advance(86_400)
+        def go_ahead_and_freeze(node): node.freeze(), node.advance(86_400)
+        def freeze_and_resume(node): node.freeze(), node.advance(5), node.resume()
+
+        def stop(node): node.stop()
+
+        urls = []
+
+        all_kinds = [leave, leave, freeze, go_ahead, go_ahead_and_freeze, freeze_and_resume, stop, leave]
+
+        @pytest.mark.parametrize("do", all_kinds)
+        def test_it(trunkline, do):
+            before, first, after = time.time(), trunkline.now, time.time()
+            assert before - 0.001 <= first <= after
+            while trunkline.now == first:
+                pass
+            urls.append(trunkline.url)
+            do(trunkline)
+
+        def test_a_node_whose_time_was_not_moved_stays():
+            assert urls[0] == urls[1] == urls[2]
+        """
+    )
+    pytester.runpytest_subprocess("-p", "trunkline.testing").assert_outcomes(passed=9)
 
 
 def test_the_fixture_gives_each_test_an_empty_node(pytester: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@
         trunkline.advance(seconds=30)
 
 With Trunkline installed pytest knows the fixture ``trunkline``: one such node for
-the whole run, emptied and with its clock running before each test.
+the whole run, empty and with its clock at real time before each test. Service time
+never goes backward, so after a test that moved it the node is a new one, with
+another ``url``.
 """
 
 from __future__ import annotations
@@ -22,18 +24,26 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_SECONDS = 100 * 365 * 86_400
+"""That service time may be advanced by at once."""
+
 
 class InMemory:
     """A whole server without a process: everything works but what a disk and a signal do.
 
-    ``settings``: any of trunkline.settings by name, such as ``strict=True``. Start it with ``with`` or ``start``.
+    ``settings``: any of trunkline.settings by name, such as ``strict=True``, as text or as what it is; BadSetting (a
+    ValueError) for one that is not there or a value that cannot work. The environment and configuration files are not
+    read. Start it with ``with`` or ``start``; what needs a running node is a RuntimeError before and after.
     """
 
     def __init__(self, **settings: Any) -> None:
-        self._settings = {"memory": True, "port": 0, **settings}
+        # Here and not above: pytest loads this file whether a test wants it or not.
+        from trunkline.settings import made
+
+        self._settings = made({"memory": True, "port": 0, **settings})
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._node: Node
+        self._running: Node | None = None
 
     def __enter__(self) -> InMemory:
         return self.start()
@@ -42,10 +52,8 @@ class InMemory:
         self.stop()
 
     def start(self) -> InMemory:
-        """Listen. OSError if the port cannot be had, RuntimeError if it was started before."""
-        # Here and not above: pytest loads this file whether a test wants it or not.
+        """Listen. OSError if the port cannot be had, RuntimeError if it is running. After ``stop`` it begins anew."""
         from trunkline.node import Node
-        from trunkline.settings import Settings
 
         if self._thread is not None:
             raise RuntimeError("this node was started already")
@@ -53,20 +61,22 @@ class InMemory:
         self._thread = threading.Thread(target=self._loop.run_forever, name="trunkline", daemon=True)
         self._thread.start()
         try:
-            self._node = Node(Settings(**self._settings))
-            self._wait(self._node.start())
+            node = Node(self._settings)
+            self._wait(node.start())
         except BaseException:
             self._end()
             raise
+        self._running = node
         return self
 
     def stop(self) -> None:
         """Refuse who waits, and let go of the port. Nothing is kept."""
-        if self._thread is None:
+        if self._running is None:
             return
         try:
-            self._wait(self._node.stop())
+            self._wait(self._running.stop())
         finally:
+            self._running = None
             self._end()
 
     def _end(self) -> None:
@@ -77,15 +87,21 @@ class InMemory:
         self._loop = self._thread = None
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
-            work.close()
-            raise RuntimeError("this node is not running")
+        assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    @property
+    def _node(self) -> Node:
+        if self._running is None:
+            raise RuntimeError("this node is not running: enter it with `with`, or call start()")
+        return self._running
 
     @property
     def url(self) -> str:
         """What an SDK wants as its endpoint."""
-        return f"http://{self._node.settings.host}:{self._node.port}"
+        from trunkline.banner import url
+
+        return url(self._node.settings.host, self._node.port)
 
     @property
     def now(self) -> float:
@@ -103,16 +119,31 @@ class InMemory:
     def advance(self, seconds: float) -> float:
         """Move service time on and return it when everything due by then has happened.
 
-        ValueError if ``seconds`` is negative; TimeoutError if it did not all happen within the ``advance_timeout``.
+        ValueError if ``seconds`` is negative or more than 100 years; TimeoutError if it did not all happen within the
+        ``advance_timeout``: service time then stands at the instant it came to, and another call goes on.
         """
-        moved = self._wait(self._node.timekeeper.advance(round(seconds * 1000)))
+        node = self._node
+        if not 0 <= seconds <= MOST_SECONDS:
+            raise ValueError(f"advance takes 0 seconds to 100 years, not {seconds}: service time never goes backward")
+        moved = self._wait(node.timekeeper.advance(round(seconds * 1000)))
         if not moved.reached:
             raise TimeoutError(moved.reason)
         return moved.now / 1000
 
     def reset(self, account: str | None = None) -> int:
-        """Empty an account, or everything; return how many queues went."""
-        return self._wait(self._node.reset(account, None))
+        """Empty an account (12 digits), or everything; return how many queues went. The clock stays as it is.
+
+        ValueError if ``account`` is none.
+        """
+        node = self._node
+        if account is not None and not (len(account) == 12 and account.isascii() and account.isdigit()):
+            raise ValueError(f"account is {account!r}; an account has 12 digits")
+        return self._wait(node.reset(account, None))
+
+    def _at_real_time(self) -> bool:
+        """Does the node run, and its clock, and was that never moved?"""
+        node = self._running
+        return node is not None and not node.clock.frozen and node.clock.offset == 0
 
 
 try:
@@ -128,7 +159,10 @@ else:
 
     @pytest.fixture
     def trunkline(_trunkline_node: InMemory) -> InMemory:
-        """A Trunkline in memory with nothing in it, whose clock runs: see trunkline.testing."""
-        _trunkline_node.reset()
-        _trunkline_node.resume()
+        """A Trunkline in memory with nothing in it, whose clock is at real time: see trunkline.testing."""
+        if _trunkline_node._at_real_time():
+            _trunkline_node.reset()
+        else:
+            _trunkline_node.stop()
+            _trunkline_node.start()
         return _trunkline_node
