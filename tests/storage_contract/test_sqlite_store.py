@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import time
@@ -175,6 +176,67 @@ def test_a_data_directory_that_is_a_file_is_refused_with_its_name(tmp_path: Path
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match=str(tmp_path / "file")):
         opening(tmp_path / "file")
+
+
+def test_what_is_made_for_the_data_is_for_this_user_alone(tmp_path: Path) -> None:
+    data = tmp_path / "new" / "data"
+
+    async def rights(store: SqliteStore) -> dict[str, int]:
+        await store.commit([unit((b"k", b"v"))])
+        return {each.name: each.stat().st_mode & 0o777 for each in (data, *data.iterdir())}
+
+    before = os.umask(0o022)
+    try:
+        found = in_directory(data, rights)
+    finally:
+        os.umask(before)
+    assert found == {"data": 0o700, FILE: 0o600, f"{FILE}-wal": 0o600, f"{FILE}-shm": 0o600, "trunkline.lock": 0o600}
+
+
+def test_a_directory_that_is_there_keeps_its_rights(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o750)
+    opening(tmp_path / "data")
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o750
+
+
+def failing_to_open(tmp_path: Path) -> str:
+    with pytest.raises(StoreError) as error:
+        opening(tmp_path)
+    text = str(error.value)
+    assert str(tmp_path) in text and "\n" not in text
+    return text
+
+
+def test_what_is_in_the_way_of_the_data_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "That is a file: choose a directory with --data." in failing_to_open(tmp_path / "file")
+    assert "A part of that path is a file" in failing_to_open(tmp_path / "file" / "data")
+    (tmp_path / "data" / FILE).mkdir(parents=True)
+    assert "Is it a file that this user may read and write?" in failing_to_open(tmp_path / "data")
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC])
+def test_a_directory_that_cannot_be_written_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    # Pretended: a test run may be root's, whom no rights stop.
+    def refuse(path: Any, *_: Any, **__: Any) -> int:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    text = failing_to_open(tmp_path)
+    assert os.strerror(code) in text and text.endswith("directory with --data.")
+
+
+def test_a_file_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening(tmp_path)
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda file, **how: real(f"{file.as_uri()}?mode=ro", uri=True, **how))
+    text = failing_to_open(tmp_path)
+    assert "readonly" in text and "This user may not write there" in text
+    monkeypatch.undo()
+    opening(tmp_path)  # the lock was let go
 
 
 def test_a_new_file_has_its_page_size_vacuum_mode_and_application_id(tmp_path: Path) -> None:
@@ -410,6 +472,15 @@ def test_a_reader_sees_every_commit_that_has_returned(tmp_path: Path) -> None:
             assert await store.load(1, 0, [b"k"]) == [value]
 
     in_directory(tmp_path, scenario, durability="os")
+
+
+@pytest.mark.parametrize(("pragma", "kind"), [("user_version=99", NewerFormat), ("application_id=1", StoreError)])
+def test_rows_of_what_is_not_known_are_not_read(tmp_path: Path, pragma: str, kind: type[StoreError]) -> None:
+    opening(tmp_path)
+    with plain(tmp_path) as connection:
+        connection.execute(f"PRAGMA {pragma}")
+    with pytest.raises(kind, match=r"format 99|another program"):
+        list(read_rows(tmp_path))
 
 
 def test_rows_of_a_directory_without_data_cannot_be_read(tmp_path: Path) -> None:

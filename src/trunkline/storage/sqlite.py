@@ -30,14 +30,15 @@ next commit is tried.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -137,10 +138,13 @@ class SqliteStore:
         """DataDirectoryInUse, NewerFormat, or StoreError with a text for people."""
         self._loop = asyncio.get_running_loop()
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
+            # What lies in queues is nobody else's. A directory that is there already is as its owner wants it.
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._take_lock()
+            _make_private(self._path / FILE)
         except OSError as error:
-            raise StoreError(f"{self._path}: {error.strerror}") from error
+            self._release_lock()
+            raise StoreError(_cannot_open(error.filename or self._path, error)) from error
         try:
             self._writer = _connect(self._path / FILE, self._durability)
             self._reader = sqlite3.connect(self._path / FILE, check_same_thread=False, isolation_level=None)
@@ -148,7 +152,7 @@ class SqliteStore:
             self._epochs = dict(self._writer.execute("SELECT shard, epoch FROM leases"))
         except sqlite3.Error as error:
             self._release_lock()
-            raise StoreError(f"{self._path / FILE}: {error}") from error
+            raise StoreError(_cannot_open(self._path / FILE, error)) from error
         except StoreError:
             self._release_lock()
             raise
@@ -547,18 +551,13 @@ def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> Non
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
     fresh = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    found = pragma("user_version")
-    # Before anything is changed. A file of ours has its application id before its first table.
-    if pragma("application_id") not in ((0, APPLICATION_ID) if fresh else (APPLICATION_ID,)):
-        raise StoreError(f"{file} is a SQLite file of another program")
-    if found > FORMAT:
-        raise NewerFormat(
-            f"the data in {file} has format {found}; this Trunkline knows up to {FORMAT}. Use a newer Trunkline."
-        )
+    found = _check_ours(connection, file, fresh)  # before anything is changed
     if fresh:
         connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.execute("PRAGMA journal_mode=WAL")
+    # A file that may only be read opens all the same; it is to be said now, not at the first write.
+    connection.execute(f"PRAGMA user_version={found}")
     connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'fsync' else 'OFF'}")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA cache_size=-16384")
@@ -588,19 +587,66 @@ def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> Non
         raise StoreError(f"{file} was not made by Trunkline: its page size, vacuum mode or application id differ")
 
 
+def _check_ours(connection: sqlite3.Connection, file: Path, fresh: bool) -> int:
+    """The format of a file of ours, which has its application id before its first table. StoreError, NewerFormat."""
+    [(application,)] = connection.execute("PRAGMA application_id").fetchall()
+    if application not in ((0, APPLICATION_ID) if fresh else (APPLICATION_ID,)):
+        raise StoreError(f"{file} is a SQLite file of another program")
+    [(found,)] = connection.execute("PRAGMA user_version").fetchall()
+    if found > FORMAT:
+        raise NewerFormat(
+            f"the data in {file} has format {found}; this Trunkline knows up to {FORMAT}. Use a newer Trunkline."
+        )
+    return int(found)
+
+
 def read_rows(path: Path | str) -> Iterator[tuple[int, bytes, bytes]]:
-    """Every row (partition, key, value) of a data directory, read-only. StoreError if there is none."""
+    """Every row (partition, key, value) of a data directory, read-only. NewerFormat, or StoreError if there is none."""
     file = Path(path) / FILE
     if not file.exists():
         raise StoreError(f"there is no Trunkline data in {path}")
     try:
         connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
         try:
+            _check_ours(connection, file, fresh=False)
             yield from connection.execute("SELECT partition, key, value FROM rows ORDER BY partition, key")
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise StoreError(f"{file}: {error}") from error
+        raise StoreError(_cannot_open(file, error)) from error
+
+
+_ADVICE: Mapping[int, str] = {
+    errno.EACCES: "This user may not write there: give it the rights, or choose another directory with --data.",
+    errno.EPERM: "This user may not write there: give it the rights, or choose another directory with --data.",
+    errno.EROFS: "Nothing can be written there: choose another directory with --data.",
+    errno.EEXIST: "That is a file: choose a directory with --data.",
+    errno.ENOTDIR: "A part of that path is a file: choose a directory with --data.",
+    errno.ENOSPC: "Make room on that disk, or choose another directory with --data.",
+}
+_SQLITE_ADVICE: Mapping[int, str] = {
+    sqlite3.SQLITE_READONLY: _ADVICE[errno.EACCES],
+    sqlite3.SQLITE_CANTOPEN: "Is it a file that this user may read and write? If not, choose another with --data.",
+    sqlite3.SQLITE_FULL: _ADVICE[errno.ENOSPC],
+    sqlite3.SQLITE_BUSY: "Another program holds it: stop that one (a backup, or sqlite3).",
+    sqlite3.SQLITE_NOTADB: "It is no data of Trunkline: choose another directory with --data.",
+    sqlite3.SQLITE_CORRUPT: "It is damaged: put a backup in its place, or start anew with another --data.",
+}
+
+
+def _cannot_open(file: Path | str, error: OSError | sqlite3.Error) -> str:
+    """Why, and what to do."""
+    if isinstance(error, OSError):
+        text, advice = error.strerror or str(error), _ADVICE.get(error.errno or 0, "")
+    else:
+        text, advice = str(error), _SQLITE_ADVICE.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF, "")
+    return f"{file}: {text}. {advice}".rstrip()
+
+
+def _make_private(file: Path) -> None:
+    """Make an empty file that only this user may read, for SQLite to fill; those beside it get its rights from it."""
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _translated(error: sqlite3.Error) -> StoreError:
