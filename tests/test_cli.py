@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from trunkline import cli, node
 from trunkline.banner import banner
 from trunkline.cli import main
 from trunkline.settings import FIELDS, Settings, flag, shown_default
-from trunkline.storage.sqlite import SqliteStore
-from trunkline.storage.store import Part
 
 
 @pytest.fixture(autouse=True)
@@ -157,42 +154,6 @@ def test_a_configuration_file_is_read(ran: list[Settings], tmp_path: Path) -> No
     (tmp_path / "c.toml").write_text("window = 77\n")
     assert main(["serve", "--config", str(tmp_path / "c.toml")]) == 0
     assert ran[0].window == 77
-
-
-@pytest.mark.parametrize("name", ["data", "odd ?name#100%"])
-def test_dump_prints_every_row_as_json_lines(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    async def fill() -> None:
-        store = SqliteStore(tmp_path / name)
-        await store.open()
-        await store.commit([[Part(1, 0, [(b"\x01k", b"text"), (b"\x02", b"\xff\x00")]), Part(0, 0, [(b"a", b"")])]])
-        await store.close()
-
-    asyncio.run(fill())
-    before = (tmp_path / name / "trunkline.db").read_bytes()
-    assert main(["dump", str(tmp_path / name)]) == 0
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
-        {"partition": 0, "key": "61", "bytes": 0, "hex": ""},
-        {"partition": 1, "key": "016b", "bytes": 4, "text": "text"},
-        {"partition": 1, "key": "02", "bytes": 2, "hex": "ff00"},
-    ]
-    assert (tmp_path / name / "trunkline.db").read_bytes() == before
-
-
-def test_dump_takes_the_directory_as_serve_does_or_the_servers_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TRUNKLINE_DATA", str(tmp_path / "from the environment"))
-    assert main(["dump"]) == 1
-    assert "from the environment" in capsys.readouterr().err
-    assert main(["dump", "--data", str(tmp_path / "from the flag")]) == 1
-    assert "from the flag" in capsys.readouterr().err
-
-
-def test_dump_of_a_directory_without_data_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dump", str(tmp_path / "none")]) == 1
-    shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("", f"trunkline: there is no Trunkline data in {tmp_path / 'none'}\n")
-    assert not (tmp_path / "none").exists()
 
 
 def test_the_banner_shows_address_data_durability_and_auth(tmp_path: Path) -> None:

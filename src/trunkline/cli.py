@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import trunkline
 from trunkline.settings import FIELDS, PREFIX, BadSetting, environment_name, flag, load, nearest, shown_default
@@ -31,10 +31,15 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
             serve.add_argument(flag(name), dest=name, nargs="?", const="true", metavar="true|false", help=text)
         else:
             serve.add_argument(flag(name), dest=name, metavar=name.rsplit("_", 1)[-1].upper(), help=text)
-    dump = commands.add_parser("dump", help="print a data directory's rows", description="Print every row of a data "
-                               "directory as JSON lines, read-only; the server may be running.")  # fmt: skip
+    dump = commands.add_parser(
+        "dump",
+        help="print what is in a data directory",
+        usage="trunkline dump [--raw] [DIR | --data DIR]",
+        description="Print every row of a data directory as JSON lines, read-only; the server may be running.",
+    )
     dump.add_argument("directory", nargs="?", metavar="DIR", help="the data directory; without it the server's own")
     dump.add_argument("--data", metavar="DIR", help=f"the same, as serve has it [{environment_name('data')}]")
+    dump.add_argument("--raw", action="store_true", help="keys and values as they are stored, not taken apart")
     return root, {"serve": serve, "dump": dump}
 
 
@@ -63,21 +68,33 @@ def _main(arguments: list[str] | None) -> int:
     def warn(text: str) -> None:
         print(f"trunkline: warning: {text}", file=sys.stderr)
 
-    from trunkline import node
-
-    chosen = {"data": given.directory or given.data} if given.command == "dump" else vars(given)
+    if given.command == "dump":
+        return _dump(commands["dump"], given, warn)
     try:
-        settings = load(chosen, os.environ, warn)
+        settings = load(vars(given), os.environ, warn)
     except BadSetting as error:
         print(f"trunkline: {error}", file=sys.stderr)
         return 2
-    if given.command == "dump":
-        try:
-            code = node.dump(settings, sys.stdout)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # Whoever read has seen enough (dump | head). Nothing more may be written at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        return code
+    from trunkline import node
+
     return node.run(settings)
+
+
+def _dump(usage: argparse.ArgumentParser, given: argparse.Namespace, warn: Callable[[str], None]) -> int:
+    if given.directory is not None and given.data is not None:
+        usage.error(f"one directory at a time: {given.directory}, or --data {given.data}")
+    from trunkline.dump import dump
+
+    # Of the settings only the directory matters here; what the others are may not keep anybody from looking.
+    chosen = {"data": given.directory or given.data, "host": "127.0.0.1", "memory": "false"}
+    try:
+        code = dump(load(chosen, os.environ, warn).data, sys.stdout, given.raw)
+        sys.stdout.flush()
+    except BadSetting as error:
+        print(f"trunkline: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read has seen enough (dump | head). Nothing more may be written at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code

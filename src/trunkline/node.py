@@ -11,15 +11,14 @@ import asyncio
 import dataclasses
 import errno
 import gc
-import json
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import trunkline
 from trunkline.banner import banner, url
@@ -28,7 +27,7 @@ from trunkline.http.access import AccessLog
 from trunkline.http.endpoints import Endpoints
 from trunkline.http.inspection import SqsPages
 from trunkline.http.server import HttpServer, bind
-from trunkline.kernel.errors import ServiceError, ServiceUnavailable
+from trunkline.kernel.errors import ServiceUnavailable
 from trunkline.kernel.ids import Ids, RandomIds
 from trunkline.kernel.time import RealClock, ServiceClock
 from trunkline.runtime.partitions import Partitions
@@ -41,7 +40,7 @@ from trunkline.services.sqs.service import SqsService
 from trunkline.services.sts.service import StsService
 from trunkline.settings import Settings, flag
 from trunkline.storage.memory import MemoryStore
-from trunkline.storage.sqlite import DataDirectoryInUse, NewerFormat, SqliteStore, read_rows
+from trunkline.storage.sqlite import DataDirectoryInUse, NewerFormat, SqliteStore
 from trunkline.storage.store import Store, StoreError
 from trunkline.unenforced import UNENFORCED
 
@@ -307,30 +306,3 @@ def _on_signals(stop: asyncio.Event) -> None:
         # nohup has a process ignore SIGHUP, so that it outlives its terminal.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, ask, number)
-
-
-def dump(settings: Settings, out: IO[str]) -> int:
-    """Write every row of the data directory as JSON lines, without changing anything. The exit code."""
-    try:
-        for line in _readable(read_rows(settings.data)):
-            out.write(json.dumps(line) + "\n")
-    except BrokenPipeError:
-        raise
-    except (StoreError, ServiceError, OSError) as error:
-        print(f"trunkline: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _readable(rows: Iterable[tuple[int, bytes, bytes]]) -> Iterable[dict[str, Any]]:
-    for partition, key, value in rows:
-        line: dict[str, Any] = {"partition": partition, "key": key.hex(), "bytes": len(value)}
-        try:
-            text = value.decode()
-        except UnicodeDecodeError:
-            text = ""
-        if text and text.isprintable():
-            line["text"] = text
-        else:
-            line["hex"] = value.hex()
-        yield line
