@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OLD := .cache/old-clients
 SERVE ?=
+BENCH ?=
 
 .PHONY: run test test-fast lint bench docs clean
 
@@ -22,8 +23,9 @@ lint: .venv/.tested
 	$(BIN)/lint-imports
 	$(BIN)/python tools/docs.py --check
 
+# Wants wrk. BENCH="--rounds 3 --json FILE" passes options on.
 bench: .venv/.tested
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 docs: .venv/.tested
 	$(BIN)/python tools/docs.py
@@ -39,7 +41,8 @@ docs: .venv/.tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	touch $@ .venv/.installed
 
-# The last botocore that speaks the query protocol to SQS, for tests/server/test_old_clients.py alone.
+# A botocore that speaks the query protocol to SQS (the last one is 1.31.80), for tests/server/test_old_clients.py alone;
+# of this one the model carries the query traits as well.
 $(OLD)/.installed: .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(OLD) \
 		botocore==1.29.0 boto3==1.26.0

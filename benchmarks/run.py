@@ -1,15 +1,18 @@
 """SendMessage beside its limits, in one run: a no-op handler, one durable row for each request, and Trunkline.
 
-    python benchmarks/run.py [seconds] [connections] [rounds]
+    python benchmarks/run.py [--seconds 4] [--connections 32] [--rounds 5] [--json FILE]
 
 Wants wrk (Debian: apt install wrk). The load shares the machine's cores with
 the server, so read the ratios, not the figures: each is taken within a round.
+``--json`` writes what was measured in every round to a file.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -65,10 +68,20 @@ def create_queue(port: int) -> None:
     urllib.request.urlopen(request).read()
 
 
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="SendMessage beside its limits.")
+    parser.add_argument("--seconds", type=int, default=4, help="of load on each server in each round (4)")
+    parser.add_argument("--connections", type=int, default=32, help="open at the same time (32)")
+    parser.add_argument("--rounds", type=int, default=5, help="of all servers in turn (5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write what was measured")
+    return parser.parse_args()
+
+
 def main() -> None:
-    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 4
-    connections = int(sys.argv[2]) if len(sys.argv) > 2 else 32
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
+    given = arguments()
+    seconds, connections, rounds = given.seconds, given.connections, given.rounds
+    if shutil.which("wrk") is None:
+        sys.exit("the benchmark needs wrk, which makes the load: apt install wrk (or brew install wrk)")
     measured: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         serve = ("-m", "trunkline", "serve", "--port", "0")
@@ -102,7 +115,8 @@ def main() -> None:
             f"{f'({shares[0]:.0%}-{shares[-1]:.0%})':>13}{middle['p50']:9.2f}{middle['p99']:9.2f}"
             f"{sum(row['refused'] for row in rows):9.0f}"
         )
-    print("\n" + json.dumps(measured))
+    if given.json is not None:
+        given.json.write_text(json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

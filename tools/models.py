@@ -4,7 +4,7 @@
 
 Prose is stripped; shapes, traits, constraints and operations stay. What AWS
 leaves out (SQS's query-protocol names and codes, written down in botocore
-1.29.0, its last release with them) comes from ``wire/overlays/<service>.json``.
+1.29.0, from when SQS spoke it) comes from ``wire/overlays/<service>.json``.
 The result is deterministic; ``--check`` fails if the files are out of date.
 """
 
