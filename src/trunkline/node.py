@@ -88,6 +88,7 @@ class Node:
         self.lost = asyncio.get_running_loop().create_future()
         # A machine is only built when its partition is loaded, which is after this.
         await self.partitions.start()
+        sockets: list[socket.socket] = []
         try:
             # Before what tells of the port is made; who calls already waits until it is.
             sockets = await bind(self.settings.host, self.settings.port)
@@ -96,6 +97,8 @@ class Node:
             self._build()
             await self.server.serve(sockets)
         except BaseException:
+            for each in sockets:
+                each.close()
             await self.partitions.stop()
             raise
 
