@@ -471,6 +471,24 @@ def test_a_page_read_before_a_delete_does_not_bring_the_message_back() -> None:
     assert desk.counts() == (0, 0, 0)
 
 
+def test_a_delete_finds_messages_that_left_memory_while_it_waited_for_others() -> None:
+    desk = Desk(window=3, visibility_timeout=5_000)
+    desk.send(*[desk.draft() for _ in range(7)])
+    taken = [each for _ in range(5) for each in desk.receive(10)]
+    desk.restart()
+    chosen = [taken[0], taken[5], taken[6]]
+    handles = [each.handle for each in chosen]
+    token = desk.call(Delete, [RECEIPTS.read(handle) for handle in handles], handles)
+    desk.read()
+    desk.hear()  # the first is in memory
+    desk.now += 5_000
+    desk.wake()  # all come back, and there is no room for all of them
+    desk.settle()
+    assert token.answer.failures == [None] * 3
+    assert desk.counts() == (4, 0, 0)
+    assert sorted(number for _ in range(4) for number in desk.take()) == [2, 3, 4, 5]
+
+
 def test_messages_that_memory_has_no_room_for_are_found_again() -> None:
     desk = Desk(window=3, visibility_timeout=1_000)
     for _ in range(12):

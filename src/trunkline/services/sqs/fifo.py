@@ -400,14 +400,14 @@ class FifoQueue(QueueMachine):
                 self._show(head)
         step.answers.append((command.token, Verdicts(failures)))
 
-    def _stall(self, command: Delete | ChangeVisibility, now: Millis, step: Step) -> bool:
+    def _stall(self, command: Delete | ChangeVisibility, absent: set[int], now: Millis, step: Step) -> bool:
         missing = {
             receipt.seq
             for receipt in command.receipts
             if receipt.generation == self._generation and self._cursor <= receipt.seq < self._next_seq
         }
         if missing:
-            self._stalled.append(Stalled(command, missing))
+            self._stalled.append(Stalled(command, missing, absent))
             self._refill(now, step)
         return bool(missing)
 

@@ -14,7 +14,6 @@ Rule 3: memory holds *heads* (a message's times and counts), never bodies, and
 
 from __future__ import annotations
 
-import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,10 +51,12 @@ from trunkline.services.sqs.receipts import Receipts
 from trunkline.services.sqs.rows import (
     ATTEMPT,
     COUNTERS,
+    COUNTS,
     DEDUPLICATION,
     DELAYED,
     FLAG_MOVED,
     HISTOGRAM,
+    IN_FLIGHT_UNTIL,
     MESSAGE,
     META,
     SENT_INDEX,
@@ -80,8 +81,6 @@ _HELPFUL = frozenset({"page", "delayed", "memory"})
 _EXPIRING = frozenset({"expire", "expire moved", "expire found"})
 EXPIRED_AT_MOST = 100
 """Messages past their retention that one receive deletes on its way; the rest leaves page by page."""
-
-_COUNTERS = struct.Struct(">QQQQ")
 
 READY, IN_FLIGHT, MOVING, GONE, LATER = range(5)
 """A head's states: visible; hidden by a receive; on its way to a dead-letter queue; deleted; delayed."""
@@ -118,14 +117,14 @@ class Delays(Protocol):
 
 
 class Stalled:
-    """A command that waits for the heads of some messages."""
+    """A command that waits for the heads of the messages ``missing``; those ``absent`` are known to be no more."""
 
     __slots__ = ("absent", "command", "missing")
 
-    def __init__(self, command: Delete | ChangeVisibility, missing: set[int]) -> None:
+    def __init__(self, command: Delete | ChangeVisibility, missing: set[int], absent: set[int]) -> None:
         self.command = command
         self.missing = missing
-        self.absent: set[int] = set()
+        self.absent = absent
 
 
 class QueueMachine(ABC):
@@ -164,7 +163,7 @@ class QueueMachine(ABC):
         self._start_generation()
         counters = known.get(COUNTERS + u32(self._generation))
         if counters is not None:
-            self._next_seq, self._live, oldest, self._purged_at = _COUNTERS.unpack(counters)
+            self._next_seq, self._live, oldest, self._purged_at = COUNTS.unpack(counters)
             self._oldest = oldest if self._live else NEVER
             self._in_flight.restore(rows)
             self._delayed.restore(rows)
@@ -202,7 +201,7 @@ class QueueMachine(ABC):
         self._live = 0
         self._oldest = NEVER
         self._heads: dict[int, Head] = {}
-        self._in_flight: Tally[Head] = Tally(0, self._generation)
+        self._in_flight: Tally[Head] = Tally(IN_FLIGHT_UNTIL, self._generation)
         self._cursor = self._next_seq
         self._needs: dict[Need, tuple[str, Any]] = {}
         self._deleted: set[int] = set()
@@ -271,7 +270,7 @@ class QueueMachine(ABC):
     def _change_known(self, command: ChangeVisibility, now: Millis, step: Step) -> None: ...
 
     @abstractmethod
-    def _stall(self, command: Delete | ChangeVisibility, now: Millis, step: Step) -> bool:
+    def _stall(self, command: Delete | ChangeVisibility, absent: set[int], now: Millis, step: Step) -> bool:
         """Does the command touch messages that may live but are not in memory? Then it waits for their rows."""
         ...
 
@@ -407,21 +406,27 @@ class QueueMachine(ABC):
 
     def _delete(self, command: Delete, now: Millis, step: Step) -> None:
         self._come_up(now)
-        if not self._stall(command, now, step):
+        if not self._stall(command, set(), now, step):
             self._delete_known(command, now, step)
         self._finish(now, step)
 
     def _change_visibility(self, command: ChangeVisibility, now: Millis, step: Step) -> None:
         self._come_up(now)
-        if not self._stall(command, now, step):
+        if not self._stall(command, set(), now, step):
             self._change_known(command, now, step)
         self._finish(now, step)
 
     def _unstall(self, seq: int, now: Millis, step: Step) -> None:
         for stalled in list(self._stalled):
-            stalled.missing.discard(seq)
+            if seq in stalled.missing:
+                stalled.missing.discard(seq)
+                if seq not in self._heads:
+                    stalled.absent.add(seq)
             if not stalled.missing:
                 self._stalled.remove(stalled)
+                # What came first may have had to leave memory again.
+                if self._stall(stalled.command, stalled.absent, now, step):
+                    continue
                 if isinstance(stalled.command, Delete):
                     self._delete_known(stalled.command, now, step)
                 else:
@@ -816,7 +821,7 @@ class QueueMachine(ABC):
                 self._oldest = NEVER
                 self._expire_at = NEVER
                 self.durable_wake_at = self._moves.next_at
-            counters = _COUNTERS.pack(self._next_seq, self._live, self._oldest, self._purged_at)
+            counters = COUNTS.pack(self._next_seq, self._live, self._oldest, self._purged_at)
             step.writes.append((self._counters, counters))
 
     def _serve_waiting(self, now: Millis, step: Step) -> None:

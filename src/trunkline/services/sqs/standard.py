@@ -57,6 +57,7 @@ from trunkline.services.sqs.machine import (
 )
 from trunkline.services.sqs.receipts import Receipt
 from trunkline.services.sqs.rows import (
+    DELAYED_UNTIL,
     FLAG_DELAYED,
     FLAG_MOVED,
     MessageRow,
@@ -88,7 +89,7 @@ class StandardQueue(QueueMachine):
             self._delayed.uncount(row.due)
 
     def _started(self) -> None:
-        self._later: Tally[Head] = Tally(1, self._generation)
+        self._later: Tally[Head] = Tally(DELAYED_UNTIL, self._generation)
         self._fresh: deque[Head] = deque()
         self._back: deque[Head] = deque()
         self._groups = Groups()
@@ -345,18 +346,19 @@ class StandardQueue(QueueMachine):
                 self._show(head)
         step.answers.append((command.token, Verdicts(failures)))
 
-    def _stall(self, command: Delete | ChangeVisibility, now: Millis, step: Step) -> bool:
+    def _stall(self, command: Delete | ChangeVisibility, absent: set[int], now: Millis, step: Step) -> bool:
         """Does the command touch messages that may live but are not in memory? Then it waits for their rows."""
         missing = {
             receipt.seq
             for receipt in command.receipts
             if receipt.generation == self._generation
             and receipt.seq not in self._heads
+            and receipt.seq not in absent
             and (receipt.seq >= self._cursor or self._delayed_cursor is not None)
         }
         if not missing:
             return False
-        self._stalled.append(Stalled(command, missing))
+        self._stalled.append(Stalled(command, missing, absent))
         for seq in missing:
             key = self._message + u64(seq)
             self._ask(step, Need(key, key + b"\0", 1, beside=(self._message, self._state)), "one", seq)
