@@ -6,7 +6,8 @@
 
 A line for each row, in the order of the store: a catalogue is older than its
 queues, so its partition comes before theirs, and a queue's rows can be named
-as they pass. All is read in one transaction, and so as of one instant.
+as they pass. They are read page by page, so beside a running server a line may
+be of a later instant than one before it.
 
 A row that cannot be understood is shown as it lies there, as all are with ``--raw``.
 """
@@ -27,6 +28,7 @@ from trunkline.kernel.ids import uuid_text
 from trunkline.kernel.time import NEVER, Millis
 from trunkline.runtime import system
 from trunkline.services.sqs import rows
+from trunkline.services.sqs.catalogue import DELETED, ENTRY
 from trunkline.services.sqs.messages import Attribute, decode_tail
 from trunkline.services.sqs.move_tasks import Progress
 from trunkline.services.sqs.rows import MessageRow, StateRow
@@ -36,11 +38,6 @@ from trunkline.storage.store import StoreError
 Line = dict[str, Any]
 StoredRow = tuple[int, bytes, bytes]
 """(partition, key, value)"""
-
-_COUNTERS = struct.Struct(">QQQQ")
-_HISTOGRAMS = {0: "in flight until", 1: "delayed until"}
-_QUEUE = b"\x10"
-_DELETED_NAME = b"\x11"
 
 
 def dump(directory: Path, out: TextIO, raw: bool = False) -> int:
@@ -106,9 +103,9 @@ class _Reader:
     def _catalogue(self, catalogue: system.CatalogueKey, key: bytes, value: bytes) -> Line:
         service, region, account = catalogue
         name = key[1:].decode()
-        if key.startswith(_DELETED_NAME):
+        if key.startswith(DELETED):
             return {"kind": "deleted queue", "name": name, "deleted": _time(_number(value))}
-        if not key.startswith(_QUEUE):
+        if not key.startswith(ENTRY):
             raise ValueError
         entry = json.loads(value)
         arn = str(Arn(partition_of(region), service, region, account, name))
@@ -164,12 +161,12 @@ _SYSTEM: Mapping[bytes, Callable[[bytes, bytes], Line]] = {
 
 
 def _counters(key: bytes, value: bytes) -> Line:
-    following, live, oldest, purged = _COUNTERS.unpack(value)
+    following, live, oldest, purged = rows.COUNTS.unpack(value)
     return {"next_sequence": following, "messages": live, "oldest": _time(oldest), "purged": _time(purged)}
 
 
 def _histogram(key: bytes, value: bytes) -> Line:
-    return {"what": _HISTOGRAMS[key[0]], "second": _time(_number(key[1:]) * 1000), "messages": _number(value)}
+    return {"what": rows.HISTOGRAMS[key[0]], "second": _time(_number(key[1:]) * 1000), "messages": _number(value)}
 
 
 def _move_task(key: bytes, value: bytes) -> Line:

@@ -324,6 +324,11 @@ class Partitions:
         """Every catalogue of the node, loaded or not, with its partition."""
         return list(self._catalogues.items())
 
+    @property
+    def short(self) -> bool:
+        """Is there hardly any room on the disk? Then nothing more is taken; see storage.reserve."""
+        return self._store.short
+
     def allot(self) -> int:
         """A partition id that was never used; durable with the batch of the unit that first uses it (see _stamp)."""
         partition = self._next_partition

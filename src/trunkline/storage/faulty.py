@@ -5,6 +5,7 @@
     store.fail_after(3)        # the third commit from now is applied, but its answer is lost
     store.delay_ms = 20        # every call takes 20 ms longer
     store.refuse_reads = True  # load and scan raise StoreError
+    store.told_short = True    # it says that there is hardly any room
     store.hold()               # commits wait here ...
     store.release()            # ... until now
     store.crash()              # what was not awaited to its end is dropped; all calls raise StoreLost
@@ -30,6 +31,7 @@ class FaultyStore:
         self.inner = inner
         self.delay_ms = delay_ms
         self.refuse_reads = False
+        self.told_short = False
         self.commits = 0
         self._before: dict[int, StoreError] = {}
         self._after: dict[int, StoreError] = {}
@@ -73,6 +75,10 @@ class FaultyStore:
             raise StoreError("told to refuse reads")
 
     # -- the contract --------------------------------------------------------------
+
+    @property
+    def short(self) -> bool:
+        return self.told_short or self.inner.short
 
     async def open(self) -> None:
         await self._pass()

@@ -57,6 +57,8 @@ class _Partition:
 class MemoryStore:
     """Implements storage.store.Store; a commit is 'durable' at once."""
 
+    short = False
+
     def __init__(self) -> None:
         self._partitions: dict[int, _Partition] = {}
         self._epochs: dict[int, int] = {}

@@ -45,6 +45,7 @@ from typing import Any, Literal
 
 from trunkline.kernel.step import Row
 from trunkline.kernel.time import RealClock
+from trunkline.storage.reserve import Reserve, Space, space
 from trunkline.storage.store import SHARDS, Outcome, StoreError, StoreFull, StoreLost, Unit
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,13 @@ PAGE_SIZE = 4096
 CHECKPOINT_PAGES = 20_000
 _IDLE_SECONDS = 0.25
 _VACUUM_PAGES = 256
+_WAL_LEAST = 256
+"""Pages of WAL that are worth a checkpoint, however small the disk."""
+_LOOK_PAGES = 256
+"""Pages of WAL between two looks at how much room the disk has."""
+_FREE_LEAST = 1_024
+_FOLD_SECONDS = 5.0
+"""Between two checkpoints that only return space, while commits come."""
 _HERE_UNITS = 512
 _SLOW_SECONDS = 0.002
 """Two commits in a row on the event loop that take longer send the next ones to the writer thread for a while:"""
@@ -99,7 +107,11 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: Path | str, durability: Literal["fsync", "os"] = "fsync", real: RealClock | None = None
+        self,
+        path: Path | str,
+        durability: Literal["fsync", "os"] = "fsync",
+        real: RealClock | None = None,
+        space: Space = space,
     ) -> None:
         real = real or RealClock()
         self._path = Path(path)
@@ -128,9 +140,18 @@ class SqliteStore:
         self._commits_here = 0
         self._commits_seen = 0
         self._wal_pages = 0
+        self._wal_limit = CHECKPOINT_PAGES
+        self._looked_at = 0
+        self._folded = 0.0
+        self._space = space
+        self._reserve: Reserve
+        self.short = False
         # What a killed server left undone is done by the first rest.
         self._dirty = True
         self._freed = True
+        # Space is being given back to the disk; and it has been, but for a checkpoint that shortens the file.
+        self._returning = False
+        self._shrunk = False
 
     # -- life ------------------------------------------------------------------
 
@@ -145,8 +166,14 @@ class SqliteStore:
         except OSError as error:
             self._release_lock()
             raise StoreError(_cannot_open(error.filename or self._path, error)) from error
+        self._reserve = Reserve(self._path, self._space)
         try:
-            self._writer = _connect(self._path / FILE, self._durability)
+            try:
+                self._writer = _connect(self._path / FILE, self._durability)
+            except sqlite3.Error as error:
+                if not (_is_full(error) and self._reserve.drop()):
+                    raise
+                self._writer = _connect(self._path / FILE, self._durability)
             self._reader = sqlite3.connect(self._path / FILE, check_same_thread=False, isolation_level=None)
             self._reader.execute("PRAGMA query_only=ON")
             self._epochs = dict(self._writer.execute("SELECT shard, epoch FROM leases"))
@@ -157,6 +184,10 @@ class SqliteStore:
             self._release_lock()
             raise
         _sync_directory(self._path)
+        with suppress(OSError):  # it may be somebody else's
+            _sync_directory(self._path.absolute().parent)
+        self._limit_wal()
+        self._look_for_room()
         for name, jobs, idle in (("writer", self._jobs, self._rest), ("reader", self._reads, None)):
             thread = threading.Thread(target=self._work, args=(jobs, idle), name=f"trunkline-{name}", daemon=True)
             thread.start()
@@ -205,7 +236,8 @@ class SqliteStore:
             return
         try:
             self._vacuum(1 << 16)
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if self._growth() <= self._reserve.free:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             # Everything is in the WAL all the same.
             log.warning("The last checkpoint is left to the next start: %s", error)
@@ -281,10 +313,20 @@ class SqliteStore:
             with _Transaction(self._writer):
                 self._writer.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?)", taken.items())
         except sqlite3.Error as error:
-            self._doubtful = True
-            raise _translated(error) from error
+            if _is_full(error) and self._reserve.drop():
+                return self._lease(shards)
+            raise self._met(error) from error
         self._epochs |= taken
         return taken
+
+    def _met(self, error: sqlite3.Error) -> StoreError:
+        """A write failed. On a full disk the reserve is for what makes room."""
+        self._doubtful = True
+        if _is_full(error):
+            if self._reserve.drop():
+                log.error("The disk is full: nothing more is taken until there is room")
+            self.short = True
+        return _translated(error)
 
     async def commit(self, units: list[Unit]) -> Outcome:
         known = self._failures_known
@@ -298,7 +340,7 @@ class SqliteStore:
                         return self._commit_here(units, known)
                 job = self._put_job(lambda: self._commit_aside(units, known))
             outcome: Outcome = await job
-        except StoreError:
+        except Exception:
             self._failures_known = self._failures
             raise
         return outcome
@@ -315,7 +357,7 @@ class SqliteStore:
         self._slow = 0 if took < _SLOW_SECONDS else min(self._slow + 1, _MOST_SLOW)
         if self._slow > 1:
             self._aside_until = begun + took * 10 * 2**self._slow
-        if self._wal_pages > CHECKPOINT_PAGES:
+        if self._wal_pages > self._wal_limit:
             self._put_job(self._checkpoint)
         elif not self._tended:
             self._tended = True
@@ -325,7 +367,7 @@ class SqliteStore:
     def _commit_aside(self, units: list[Unit], failures_known: int) -> Outcome:
         """On the writer thread."""
         outcome = self._commit(units, failures_known)
-        if self._wal_pages > CHECKPOINT_PAGES:
+        if self._wal_pages > self._wal_limit:
             self._checkpoint()
         return outcome
 
@@ -349,7 +391,7 @@ class SqliteStore:
             self._probe()
             if last:
                 self._write(last)
-        except StoreError:
+        except BaseException:
             self._failures += 1
             raise
         return Outcome(frozenset(stale))
@@ -365,8 +407,9 @@ class SqliteStore:
         for (partition, key), value in last.items():
             flat += (partition, key, value)
             size += 64 if value is None else len(value)
-        # The WAL's file keeps its length after a checkpoint, so its pages are estimated, not measured.
-        self._wal_pages += 3 + size // (PAGE_SIZE // 2)
+        self._wal_pages += _pages(size)
+        if self._wal_pages > self._looked_at + _LOOK_PAGES:
+            self._look_for_room()
         try:
             if len(last) <= _ONE_STATEMENT:
                 # A transaction by itself: written and synced in one go, without the interpreter lock.
@@ -376,8 +419,7 @@ class SqliteStore:
                     for at in range(0, len(flat), 3 * _ONE_STATEMENT):
                         _run_padded(self._writer, statements, flat[at : at + 3 * _ONE_STATEMENT])
         except sqlite3.Error as error:
-            self._doubtful = True
-            raise _translated(error) from error
+            raise self._met(error) from error
 
     def _probe(self) -> None:
         """After a failure: nothing more is promised until one small transaction has gone through."""
@@ -387,7 +429,7 @@ class SqliteStore:
             with _Transaction(self._writer):
                 self._writer.execute("INSERT OR REPLACE INTO leases VALUES (-1, 1)")
         except sqlite3.Error as error:
-            raise _translated(error) from error
+            raise self._met(error) from error
         self._doubtful = False
 
     async def load(self, partition: int, epoch: int, keys: list[bytes]) -> list[bytes | None]:
@@ -446,45 +488,88 @@ class SqliteStore:
             with _Transaction(self._writer):
                 gone = self._writer.execute(
                     "DELETE FROM rows WHERE partition=? AND key IN "
-                    f"(SELECT key FROM rows WHERE partition=? AND key>=? {upper} ORDER BY key LIMIT ?)",
+                    f"(SELECT key FROM rows WHERE partition=? AND key>=? {upper} ORDER BY key LIMIT ?) "
+                    "RETURNING length(value)",
                     (partition, partition, start, *bound, limit),
-                ).rowcount
+                ).fetchall()
         except sqlite3.Error as error:
-            self._doubtful = True
-            raise _translated(error) from error
-        if self._wal_pages > CHECKPOINT_PAGES:
+            raise self._met(error) from error
+        self._wal_pages += _pages(sum(size for (size,) in gone))
+        if self._wal_pages > self._wal_limit:
             self._checkpoint()
-        return gone < limit
+        return len(gone) < limit
 
     # -- housekeeping, on the writer thread --------------------------------------
 
-    def _checkpoint(self) -> None:
-        self._wal_pages = 0
+    def _checkpoint(self, mode: str = "RESTART") -> bool:
+        """Fold the WAL into the file. False if a reader stood in the way: it is tried again when more has come."""
+        self._wal_pages = self._looked_at = 0
+        self._folded = self._clock()
         try:
-            self._writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            if self._growth() > self._reserve.free:
+                return False  # it would fail half-way, and leave no room for anything else
+            [(busy, *_)] = self._writer.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         except sqlite3.Error as error:
+            if _is_full(error):
+                self._met(error)
             log.warning("Checkpoint put off: %s", error)
+            return False
+        self._limit_wal()
+        return not busy
+
+    def _limit_wal(self) -> None:
+        """The WAL may not take the room that is needed to fold it in."""
+        self._wal_limit = max(_WAL_LEAST, min(CHECKPOINT_PAGES, self._reserve.free // 4 // PAGE_SIZE))
+
+    def _growth(self) -> int:
+        """Bytes that the file will have grown by when all of the WAL is folded in."""
+        [(pages,)] = self._writer.execute("PRAGMA page_count").fetchall()
+        return max(0, int(pages) * PAGE_SIZE - (self._path / FILE).stat().st_size)
 
     def _rest(self) -> bool:
-        """Nothing has come for a while: give space back and fold the WAL in. True if there is more to do."""
-        if self._commits_here != self._commits_seen:
-            self._commits_seen = self._commits_here
-            return True
+        """The writer thread has nothing to do: give space back and fold the WAL in. True if there is more to do.
+
+        While commits come all the same, on the event loop, only what is worth their waiting is done: where much of the
+        file is free, or the disk is short of room.
+        """
+        quiet = self._commits_here == self._commits_seen
+        self._commits_seen = self._commits_here
+        self._look_for_room()
         if self._dirty and not self._doubtful:
             try:
-                if self._freed:
-                    self._freed = self._vacuum(_VACUUM_PAGES)
-                    if self._freed:
+                if self._freed and (quiet or self.short or self._returning or self._mostly_free()):
+                    self._returning = True
+                    self._freed = self._vacuum(_VACUUM_PAGES if not self.short else _VACUUM_PAGES // 8)
+                    if self._freed and not self.short:
                         return True
-                [(busy, *_)] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._wal_pages = 0
-                self._dirty = bool(busy)
-                if busy:
-                    return True
+                    self._returning, self._shrunk = False, True
+                if quiet or self.short or (self._shrunk and self._clock() > self._folded + _FOLD_SECONDS):
+                    self._shrunk = not self._checkpoint("TRUNCATE")
+                    self._dirty = self._shrunk or self._freed
             except sqlite3.Error as error:
+                if _is_full(error):
+                    self._met(error)
                 log.warning("Housekeeping put off: %s", error)
-        self._tended = False
-        return False
+        busy = self.short or not quiet or (self._dirty and not self._doubtful)
+        self._tended = busy
+        return busy
+
+    def _look_for_room(self) -> None:
+        self._looked_at = self._wal_pages
+        growth = self._growth()
+        if self._reserve.has_room(growth):
+            if self.short:
+                log.warning("There is room on the disk again")
+            self.short = False
+        elif not self.short and self._reserve.free < growth + self._reserve.size:
+            log.error("The disk is nearly full: nothing more is taken until there is room")
+            self.short = True
+
+    def _mostly_free(self) -> bool:
+        """Is much more of the file free than is taken up again soon by what comes?"""
+        [(free,)] = self._writer.execute("PRAGMA freelist_count").fetchall()
+        [(pages,)] = self._writer.execute("PRAGMA page_count").fetchall()
+        return bool(free > _FREE_LEAST and free * 4 > pages)
 
     def _vacuum(self, pages: int) -> bool:
         """Return up to ``pages`` free pages to the disk; True if more are left."""
@@ -492,6 +577,7 @@ class SqliteStore:
         if free:
             # execute() would step the pragma once and free one page.
             self._writer.executescript(f"PRAGMA incremental_vacuum({pages})")
+            self._wal_pages += 2 * min(free, pages)
         return bool(free > pages)
 
 
@@ -560,7 +646,10 @@ def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> Non
     connection.execute(f"PRAGMA user_version={found}")
     connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'fsync' else 'OFF'}")
     connection.execute("PRAGMA wal_autocheckpoint=0")
+    connection.execute("PRAGMA busy_timeout=0")  # a checkpoint that a reader keeps from its end must not wait for it
     connection.execute("PRAGMA cache_size=-16384")
+    # Debian compiles it in: every page of a deleted message would be written once more, full of zeros.
+    connection.execute("PRAGMA secure_delete=OFF")
     connection.execute("PRAGMA temp_store=MEMORY")
     if fresh:
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
@@ -601,7 +690,11 @@ def _check_ours(connection: sqlite3.Connection, file: Path, fresh: bool) -> int:
 
 
 def read_rows(path: Path | str) -> Iterator[tuple[int, bytes, bytes]]:
-    """Every row (partition, key, value) of a data directory, read-only. NewerFormat, or StoreError if there is none."""
+    """Every row (partition, key, value) of a data directory, read-only. NewerFormat, or StoreError if there is none.
+
+    Page by page: a read that stays open, as long as somebody looks at what it gave, would keep a running server from
+    folding its WAL in. A row may therefore be later than one before it.
+    """
     file = Path(path) / FILE
     if not file.exists():
         raise StoreError(f"there is no Trunkline data in {path}")
@@ -609,12 +702,18 @@ def read_rows(path: Path | str) -> Iterator[tuple[int, bytes, bytes]]:
         connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
         try:
             _check_ours(connection, file, fresh=False)
-            yield from connection.execute("SELECT partition, key, value FROM rows ORDER BY partition, key")
+            after: tuple[int, bytes] = (-1, b"")
+            while page := connection.execute(_PAGE, (*after, _PAGE_ROWS)).fetchall():
+                yield from page
+                after = page[-1][:2]
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise StoreError(_cannot_open(file, error)) from error
 
+
+_PAGE = "SELECT partition, key, value FROM rows WHERE (partition, key) > (?, ?) ORDER BY partition, key LIMIT ?"
+_PAGE_ROWS = 500
 
 _ADVICE: Mapping[int, str] = {
     errno.EACCES: "This user may not write there: give it the rights, or choose another directory with --data.",
@@ -665,6 +764,15 @@ def _resolve(future: asyncio.Future[Any], result: Any, error: Exception | None) 
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+def _pages(size: int) -> int:
+    """About how many pages ``size`` bytes of rows make in the WAL; its file's length does not tell."""
+    return 3 + size // (PAGE_SIZE // 2)
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _nothing() -> None:

@@ -57,7 +57,13 @@ class Outcome:
 
 
 class Store(Protocol):
-    """See the module's text. Every method may raise StoreError."""
+    """See the module's text. Every method may raise StoreError.
+
+    ``short``: there is hardly any room; only what makes room should be committed.
+    """
+
+    @property
+    def short(self) -> bool: ...
 
     async def open(self) -> None: ...
 

@@ -43,6 +43,7 @@ class Runtime:
         self.stored: set[tuple[str, str]] = set()
         self.loads: list[tuple[str, str]] = []
         self.allotted = 0
+        self.short = False
         self.counts = Counts(0, 0, 0)
         self.fault: ServiceError | None = None
 
@@ -187,6 +188,17 @@ def test_asking_for_what_is_not_there_makes_nothing(
         assert client.refusal(operation, **params) == answer
     assert client.runtime.loads == []
     assert client.runtime.allotted == 0
+
+
+def test_on_a_full_disk_no_queue_is_made_and_what_is_there_can_be_used(client: Client) -> None:
+    url = client.create("q")
+    client.runtime.short = True
+    name, text = client.refusal("CreateQueue", QueueName="r")
+    assert name == "ServiceUnavailable" and "nearly full" in text
+    assert client.create("q") == url
+    assert client.call("ListQueues") == {"QueueUrls": [url]}
+    for operation, params in (("SendMessage", {"MessageBody": "m"}), ("SendMessageBatch", {"Entries": []})):
+        assert client.refusal(operation, QueueUrl="q", **params)[0] == "ServiceUnavailable"
 
 
 def test_a_change_that_cannot_be_stored_fails_the_call(client: Client) -> None:

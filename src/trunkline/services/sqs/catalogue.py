@@ -29,8 +29,8 @@ from trunkline.services.sqs.errors import bad_attribute, invalid, no_such_queue
 from trunkline.services.sqs.limits import MAXIMUM_BYTES, TAGS
 from trunkline.services.sqs.redrive_policies import check_redrive_allow_policy, check_redrive_policy
 
-_ENTRY = b"\x10"
-_DELETED = b"\x11"
+ENTRY = b"\x10"
+DELETED = b"\x11"
 _VERSION = 1
 
 
@@ -176,9 +176,9 @@ class QueueCatalogue:
         self._deleted: dict[str, Millis] = {}
         for key, value in rows:
             name = key[1:].decode()
-            if key[:1] == _ENTRY:
+            if key[:1] == ENTRY:
                 self._restore(name, json.loads(value))
-            elif key[:1] == _DELETED:
+            elif key[:1] == DELETED:
                 self._deleted[name] = int.from_bytes(value, "big")
         # In the order of deletion, so that what has lapsed stands at the front.
         self._deleted = dict(sorted(self._deleted.items(), key=lambda item: item[1]))
@@ -278,7 +278,7 @@ class QueueCatalogue:
                 del self._sources[entry.settings.dead_letter_arn]
 
     def _save(self, entry: Entry, step: Step) -> None:
-        step.writes.append((_ENTRY + entry.name.encode(), entry.encode()))
+        step.writes.append((ENTRY + entry.name.encode(), entry.encode()))
 
     def _allow_policy_of(self, arn: str) -> str | None:
         entry = self.by_arn(arn)
@@ -323,7 +323,7 @@ class QueueCatalogue:
         self._save(entry, step)
         if deleted is not None:
             del self._deleted[name]
-            step.writes.append((_DELETED + name.encode(), None))
+            step.writes.append((DELETED + name.encode(), None))
         step.deliveries.append(Delivery(entry.partition, Open(entry.settings), fresh=True))
         return entry
 
@@ -346,11 +346,11 @@ class QueueCatalogue:
         del self._entries[entry.name]
         del self._by_partition[entry.partition]
         del self._names[bisect_left(self._names, entry.name)]
-        step.writes.append((_ENTRY + entry.name.encode(), None))
+        step.writes.append((ENTRY + entry.name.encode(), None))
         self._forget(now, step)
         if self._delete_wait:
             self._deleted[entry.name] = now
-            step.writes.append((_DELETED + entry.name.encode(), now.to_bytes(8, "big")))
+            step.writes.append((DELETED + entry.name.encode(), now.to_bytes(8, "big")))
         step.deliveries.append(Delivery(entry.partition, Close(no_such_queue()), optional=True))
         step.dead.append(entry.partition)
 
@@ -359,14 +359,14 @@ class QueueCatalogue:
         lapsed = takewhile(lambda item: item[1] + self._delete_wait <= now, self._deleted.items())
         for name, _ in list(lapsed):
             del self._deleted[name]
-            step.writes.append((_DELETED + name.encode(), None))
+            step.writes.append((DELETED + name.encode(), None))
 
     def _clear(self, command: Clear, now: Millis, step: Step) -> int:
         entries = list(self._entries.values())
         for entry in entries:
             self._drop(entry, now, step)
         for name in self._deleted:
-            step.writes.append((_DELETED + name.encode(), None))
+            step.writes.append((DELETED + name.encode(), None))
         self._deleted.clear()
         return len(entries)
 

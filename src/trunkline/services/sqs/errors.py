@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.errors import ServiceError, ServiceUnavailable
+
+
+def no_room() -> ServiceError:
+    """Not an answer of AWS's, which has no disk that could be full."""
+    return ServiceUnavailable(
+        "The disk is nearly full: no messages and queues are taken until there is room. Receive and delete messages, "
+        "purge or delete queues, or make room on the disk."
+    )
 
 
 def no_such_queue() -> ServiceError:

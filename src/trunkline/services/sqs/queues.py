@@ -24,7 +24,7 @@ from trunkline.services.sqs.catalogue import (
     Untag,
 )
 from trunkline.services.sqs.commands import Count, Counts
-from trunkline.services.sqs.errors import invalid, invalid_value, missing, no_such_queue, unknown_attribute
+from trunkline.services.sqs.errors import invalid, invalid_value, missing, no_room, no_such_queue, unknown_attribute
 from trunkline.services.sqs.limits import PAGE
 from trunkline.services.sqs.seams import Runtime
 
@@ -48,6 +48,7 @@ class Directory(Protocol):
 class QueueOperations:
     def __init__(self, directory: Directory, runtime: Runtime) -> None:
         self._directory = directory
+        self._runtime = runtime
         self._tell = runtime.tell
         self._allot = runtime.allot
 
@@ -77,6 +78,8 @@ class QueueOperations:
         if catalogue is None:
             raise InternalFailure
         present = catalogue.find(name)
+        if present is None and self._runtime.short:
+            raise no_room()
         if present is None or "FifoQueue" in attributes:
             # Of a FIFO queue that exists the URL may be asked for without saying that it is one.
             _check_name(name, attributes)

@@ -7,7 +7,7 @@ the older generations is dead at once and swept later.
     key                                   value
     01                                    meta: generation u32
     02 gen                                counters: next sequence u64, live messages u64, ...
-    03 gen kind u8, second u64            histogram bucket: count u32 (kind 0: in flight until, 1: delayed until)
+    03 gen kind u8, second u64            histogram bucket: count u32 (kind: see HISTOGRAMS)
     04 started u64                        message move task (see move_tasks)
     05 gen attempt                        FIFO: what a receive request attempt was given (see fifo)
     40 gen seq u64                        the message (immutable; layout below)
@@ -38,6 +38,15 @@ FLAG_DELAYED = 1
 """Sent with a delay: listed in the delayed index until its first receive."""
 FLAG_MOVED = 2
 """Came from another queue: its sent time is out of order and listed in the 68 index."""
+
+IN_FLIGHT_UNTIL, DELAYED_UNTIL, UNRECEIVED = 0, 1, 2
+HISTOGRAMS = {
+    IN_FLIGHT_UNTIL: "in flight until",
+    DELAYED_UNTIL: "delayed until",
+    UNRECEIVED: "not received, sent in",
+}
+COUNTS = struct.Struct(">QQQQ")
+"""A counters row: next sequence, live messages, when the oldest was sent (2^63 - 1 if there is none), last purge."""
 
 META = b"\x01"
 COUNTERS = b"\x02"

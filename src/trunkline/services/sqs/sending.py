@@ -12,7 +12,7 @@ from trunkline.kernel.errors import InternalFailure, ServiceError
 from trunkline.kernel.ids import Ids, uuid_text
 from trunkline.services.sqs.batches import check_ids, failed
 from trunkline.services.sqs.commands import Draft, QueueSettings, Send, Sent
-from trunkline.services.sqs.errors import invalid, invalid_value, missing
+from trunkline.services.sqs.errors import invalid, invalid_value, missing, no_room
 from trunkline.services.sqs.limits import DELAY_SECONDS, MAXIMUM_BYTES
 from trunkline.services.sqs.messages import (
     TRACE_BYTES,
@@ -44,6 +44,7 @@ class Sending:
 
     def __init__(self, queues: Queues, runtime: Runtime, ids: Ids, aside: Aside, maximum: int = MAXIMUM_BYTES) -> None:
         self._queues = queues
+        self._runtime = runtime
         self._tell = runtime.tell
         self._new_id = ids.raw
         self._aside = aside
@@ -55,6 +56,8 @@ class Sending:
     def send_message(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html"""
         queue = self._queues.find(params.get("QueueUrl"), call)
+        if self._runtime.short:
+            raise no_room()
         if len(params.get("MessageBody") or "") > LARGE:
             self._draft_aside(lambda: self._draft(queue.settings, params, call, ""), params, call, self._send_one)
             return
@@ -68,6 +71,8 @@ class Sending:
     def send_message_batch(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html"""
         queue = self._queues.find(params.get("QueueUrl"), call)
+        if self._runtime.short:
+            raise no_room()
         settings = queue.settings
         entries = params.get("Entries")
         check_ids(entries, _ENTRY)

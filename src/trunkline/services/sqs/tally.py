@@ -25,7 +25,7 @@ from typing import Generic, Protocol, TypeVar
 from trunkline.kernel.step import Row, Write
 from trunkline.kernel.time import NEVER, Millis
 from trunkline.services.sqs.limits import DELAY_SECONDS
-from trunkline.services.sqs.rows import HISTOGRAM, u32, u64
+from trunkline.services.sqs.rows import HISTOGRAM, UNRECEIVED, u32, u64
 
 
 class Timed(Protocol):
@@ -177,7 +177,7 @@ class Wheel(Generic[T]):
 
 
 class Tally(Generic[T]):
-    """Messages counted by the second in which they come up: ``kind`` 0 in flight, 1 delayed.
+    """Messages counted by the second in which they come up: ``kind`` as in rows.HISTOGRAMS.
 
     ``resident``: how many are held in memory. ``up(now)`` comes first, as in a wheel.
     """
@@ -233,7 +233,7 @@ class SentTally(Generic[T]):
     """
 
     def __init__(self, generation: int, delay: Millis) -> None:
-        self._buckets = Buckets(2, generation, DELAY_SECONDS)
+        self._buckets = Buckets(UNRECEIVED, generation, DELAY_SECONDS)
         self._wheel: Wheel[T] = Wheel()
         self.delay = delay
         self.restore = self._buckets.restore
