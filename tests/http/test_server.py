@@ -159,7 +159,7 @@ def test_pipelined_requests_are_answered_in_order_although_answered_out_of_order
 
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        await wire.send(b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(5)))
+        await wire.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % n for n in range(5)))
         await held.come(5)
         for index in (3, 1, 4, 2, 0):
             held.answer(index)
@@ -173,7 +173,7 @@ def test_an_answer_does_not_wait_for_later_requests() -> None:
 
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        await wire.send(b"GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP/1.1\r\n\r\n")
+        await wire.send(b"GET /0 HTTP/1.1\r\nHost: h\r\n\r\nGET /1 HTTP/1.1\r\nHost: h\r\n\r\n")
         await held.come(2)
         held.answer(0)
         assert (await wire.answer()).body == b"/0"
@@ -186,14 +186,14 @@ def test_an_answer_does_not_wait_for_later_requests() -> None:
 def test_a_chunked_body_is_put_together_and_its_trailers_are_no_headers() -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
         await wire.send(head + b"3\r\nabc\r\nA;ext=1\r\n0123456789\r\n0\r\nHost: forged\r\n\r\n")
         seen = (await wire.answer()).seen
         assert seen["body"] == "abc0123456789"
-        assert seen["headers"] == {"transfer-encoding": "chunked"}
+        assert seen["headers"] == {"host": "h", "transfer-encoding": "chunked"}
         await wire.send(head + b"0\r\nHost: forged\r\n\r\n" + POST)
         seen = (await wire.answer()).seen
-        assert (seen["body"], seen["headers"]) == ("", {"transfer-encoding": "chunked"})
+        assert (seen["body"], seen["headers"]) == ("", {"host": "h", "transfer-encoding": "chunked"})
         assert (await wire.answer()).seen["body"] == "hello"
 
     serving(echo, scenario)
@@ -202,7 +202,7 @@ def test_a_chunked_body_is_put_together_and_its_trailers_are_no_headers() -> Non
 def test_a_client_that_expects_100_continue_gets_it_before_it_sends_its_body() -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        await wire.send(b"POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n")
+        await wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n")
         assert (await wire.answer()).status == 100
         await wire.send(b"hello")
         assert (await wire.answer()).seen["body"] == "hello"
@@ -210,10 +210,58 @@ def test_a_client_that_expects_100_continue_gets_it_before_it_sends_its_body() -
     serving(echo, scenario)
 
 
+def test_a_client_that_expects_100_continue_behind_an_unanswered_request_gets_it_when_its_turn_comes() -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(GET + b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        await held.come(1)
+        held.answer(0, b"first")
+        assert (await wire.answer()).body == b"first"
+        assert (await wire.answer()).status == 100
+        await wire.send(b"hello")
+        await held.come(2)
+        held.answer(1, b"second")
+        assert (await wire.answer()).body == b"second"
+
+    serving(held, scenario)
+
+
+def test_a_client_that_does_not_wait_for_its_100_continue_gets_none_late() -> None:
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        await wire.send(GET + head + b"hello" + GET)
+        await held.come(3)
+        for number in range(3):
+            held.answer(number, b"%d" % number)
+        assert [(await wire.answer()).body for _ in range(3)] == [b"0", b"1", b"2"]
+
+    serving(held, scenario)
+
+
+def test_a_body_in_very_many_chunks_makes_no_object_for_each() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        server.max_body_bytes = 1 << 20
+        wire = await connect()
+        await wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + b"2\r\nab\r\n" * 20_000)
+        await until(lambda: any(connection._body_size == 40_000 for connection in server.connections))
+        [connection] = server.connections
+        assert len(connection._body) < 10
+        await wire.send(b"1388\r\n" + b"c" * 5_000 + b"\r\n" + b"1\r\nd\r\n" * 3 + b"0\r\n\r\n")
+        assert (await wire.answer()).seen["body"] == "ab" * 20_000 + "c" * 5_000 + "ddd"
+
+    serving(echo, scenario)
+
+
 def test_a_body_that_would_be_too_long_is_refused_before_it_is_sent() -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        await wire.send(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (LIMIT + 1))
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        await wire.send(head % (LIMIT + 1))
         answer = await wire.answer()
         assert answer.status == 413
         assert str(LIMIT).encode() in answer.body
@@ -226,7 +274,7 @@ def test_a_body_that_would_be_too_long_is_refused_before_it_is_sent() -> None:
 def test_a_body_at_the_limit_is_taken() -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        await wire.send(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % LIMIT + b"x" * LIMIT)
+        await wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % LIMIT + b"x" * LIMIT)
         assert len((await wire.answer()).seen["body"]) == LIMIT
 
     serving(echo, scenario)
@@ -235,7 +283,7 @@ def test_a_body_at_the_limit_is_taken() -> None:
 def test_a_chunked_body_beyond_the_limit_is_refused_with_413() -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        await wire.send(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(LIMIT // 1000 + 1):
             await wire.send(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
         assert (await wire.answer()).status == 413
@@ -248,7 +296,7 @@ def test_a_client_that_sends_its_whole_long_body_first_still_reads_why_it_was_re
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
         size = 4 << 20
-        await wire.send(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size)
+        await wire.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
         for _ in range(size // 65536):
             await wire.send(b"x" * 65536)
         assert (await wire.answer()).status == 413
@@ -259,8 +307,8 @@ def test_a_client_that_sends_its_whole_long_body_first_still_reads_why_it_was_re
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET / HTTP/1.1\r\nX: " + b"a" * (MAX_HEADER_BYTES + 1) + b"\r\n\r\n",
-        b"GET /" + b"a" * (MAX_HEADER_BYTES + 1) + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"a" * (MAX_HEADER_BYTES + 1) + b"\r\n\r\n",
+        b"GET /" + b"a" * (MAX_HEADER_BYTES + 1) + b" HTTP/1.1\r\nHost: h\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: aaaaaaaaaa\r\n" % n for n in range(6000)) + b"\r\n",
     ],
     ids=["header", "url", "headers"],
@@ -278,9 +326,9 @@ def test_a_head_that_is_too_long_is_refused_with_431(head: bytes) -> None:
 @pytest.mark.parametrize(
     "beginning",
     [
-        b"GET / HTTP/1.1\r\nX: ",
-        b"GET / HTTP/1.1\r\nX",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: ",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: ",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX",
+        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: ",
     ],
     ids=["value", "name", "trailer"],
 )
@@ -304,7 +352,7 @@ def test_a_long_body_in_small_pieces_is_not_mistaken_for_a_long_head() -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         server.max_body_bytes = 1 << 20
         wire = await connect()
-        head = b"POST / HTTP/1.1\r\nX: " + b"a" * 40_000
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nX: " + b"a" * 40_000
         await wire.send(head[:20_000])
         await asyncio.sleep(0.01)
         await wire.send(head[20_000:] + b"\r\nContent-Length: 200000\r\n\r\n")
@@ -318,29 +366,43 @@ def test_a_long_body_in_small_pieces_is_not_mistaken_for_a_long_head() -> None:
 
 MALFORMED = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
-    b"FOO / HTTP/1.1\r\n\r\n",
+    b"FOO / HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET / HTTP/7.3\r\n\r\n",
     b"GET / SPQR/1.1\r\n\r\n",
-    b"GET / HTTP/1.1\r\nNo colon\r\n\r\n",
-    b"GET / HTTP/1.1\r\nA : b\r\n\r\n",
-    b"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
-    b"GET / HTTP/1.1\r\nA: \x00b\r\n\r\n",
-    b"GET / HTTP/1.1\r\n: empty\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nNo colon\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nA : b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n folded\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nA: \x00b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\n: empty\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"CONNECT h:1 HTTP/1.1\r\n\r\n",
-    b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-    b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\nx",
-    b"POST / HTTP/1.1\r\nContent-Length: one\r\n\r\nx",
-    b"POST / HTTP/1.1\r\nContent-Length: \xb2\r\n\r\nxx",
-    b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-    b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
-    b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-    b"POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\nx",
-    b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-    b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nx",
-    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnot hex\r\n",
-    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: one\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \xb2\r\n\r\nxx",
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 1\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\nx",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nnot hex\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a,b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: http://evil/\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: me@evil\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a:port\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    b"GET / HTTP/1.0\r\nHost: a b\r\n\r\n",
+    b"GET http://me@evil/ HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET http:/// HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
 ]
 
 
@@ -364,6 +426,53 @@ def test_what_is_not_http_is_refused_with_400_and_the_connection_closed(data: by
     serving(handler, scenario)
 
 
+@pytest.mark.parametrize("host", [b"h", b"h:1", b"h:", b"my_queue.local", b"127.0.0.1:4566", b"[::1]", b"[::1]:4566"])
+def test_a_host_with_or_without_a_port_is_taken_as_it_is(host: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        for _ in range(2):
+            answer = await exchange_on(wire, b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+            assert answer.seen["headers"]["host"] == host.decode()
+
+    serving(echo, scenario)
+
+
+def test_an_old_client_that_names_no_host_is_taken_to_mean_the_address_that_it_came_to() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        port = wire.writer.get_extra_info("peername")[1]
+        assert (await exchange_on(wire, b"GET / HTTP/1.0\r\n\r\n")).seen["headers"] == {"host": f"127.0.0.1:{port}"}
+
+    serving(echo, scenario)
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "word"),
+    [
+        (b"Transfer-Encoding: gzip, chunked", 501, b"gzip"),
+        (b"Expect: miracles", 417, b"miracles"),
+        (b"Expect: 100-continue, miracles", 417, b"miracles"),
+    ],
+)
+def test_what_is_http_but_not_done_here_is_refused_by_name(line: bytes, status: int, word: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        answer = await exchange_on(wire, b"POST / HTTP/1.1\r\nHost: h\r\n" + line + b"\r\n\r\n0\r\n\r\n")
+        assert (answer.status, answer.headers["connection"]) == (status, "close")
+        assert word in answer.body
+        assert await wire.closed()
+
+    serving(echo, scenario)
+
+
+def test_an_old_clients_expectations_are_passed_over() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        answer = await exchange_on(await connect(), b"GET / HTTP/1.0\r\nExpect: miracles\r\n\r\n")
+        assert answer.status == 200
+
+    serving(echo, scenario)
+
+
 async def exchange_on(wire: Wire, request: bytes = GET) -> Answer:
     await wire.send(request)
     return await wire.answer()
@@ -374,7 +483,7 @@ def test_a_malformed_request_is_refused_behind_the_answers_before_it() -> None:
 
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        await wire.send(b"GET /good HTTP/1.1\r\n\r\nBAD\r\n\r\n")
+        await wire.send(b"GET /good HTTP/1.1\r\nHost: h\r\n\r\nBAD\r\n\r\n")
         await held.come(1)
         held.answer(0)
         assert (await wire.answer()).body == b"/good"
@@ -384,7 +493,9 @@ def test_a_malformed_request_is_refused_behind_the_answers_before_it() -> None:
     serving(held, scenario)
 
 
-@pytest.mark.parametrize("request_", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"])
+@pytest.mark.parametrize(
+    "request_", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"]
+)
 def test_http_1_0_and_connection_close_are_answered_and_closed(request_: bytes) -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
@@ -410,7 +521,7 @@ def test_a_connection_is_kept_for_the_next_request(request_: bytes) -> None:
 def test_the_answer_to_head_has_a_length_and_no_body() -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        await wire.send(b"HEAD /x HTTP/1.1\r\n\r\n")
+        await wire.send(b"HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n")
         assert int((await wire.answer(head=True)).headers["content-length"]) > 0
         assert (await exchange_on(wire)).seen["method"] == "GET"
 
@@ -418,22 +529,24 @@ def test_the_answer_to_head_has_a_length_and_no_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "path", "query"),
+    ("url", "path", "query", "host"),
     [
-        (b"http://host:1/a/b?c=d", "/a/b", "c=d"),
-        (b"HTTPS://host/a", "/a", ""),
-        (b"http://host", "/", ""),
-        (b"http://host?c=/d", "/", "c=/d"),
-        (b"/a?b=http://c/d?e", "/a", "b=http://c/d?e"),
-        (b"/a%2Fb%20", "/a%2Fb%20", ""),
-        (b"*", "*", ""),
+        (b"http://host:1/a/b?c=d", "/a/b", "c=d", "host:1"),
+        (b"HTTPS://host/a", "/a", "", "host"),
+        (b"http://host", "/", "", "host"),
+        (b"http://host?c=/d", "/", "c=/d", "host"),
+        (b"/a?b=http://c/d?e", "/a", "b=http://c/d?e", "h"),
+        (b"/a%2Fb%20", "/a%2Fb%20", "", "h"),
+        (b"*", "*", "", "h"),
     ],
 )
-def test_urls_in_every_form_are_understood(url: bytes, path: str, query: str) -> None:
+def test_urls_in_every_form_are_understood_and_an_authority_wins_over_host(
+    url: bytes, path: str, query: str, host: str
+) -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         method = b"OPTIONS" if url == b"*" else b"GET"
-        seen = (await exchange_on(await connect(), method + b" " + url + b" HTTP/1.1\r\n\r\n")).seen
-        assert (seen["path"], seen["query"]) == (path, query)
+        seen = (await exchange_on(await connect(), method + b" " + url + b" HTTP/1.1\r\nHost: h\r\n\r\n")).seen
+        assert (seen["path"], seen["query"], seen["headers"]["host"]) == (path, query, host)
 
     serving(echo, scenario)
 
@@ -456,12 +569,39 @@ def test_an_offer_to_upgrade_is_declined_and_the_request_answered_whole(body: by
     serving(echo, scenario)
 
 
+def test_very_many_offers_to_upgrade_in_one_go_are_all_declined() -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        request = b"GET /%d HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        await wire.send(b"".join(request % number for number in range(3_000)))
+        for number in range(3_000):
+            assert (await wire.answer()).seen["path"] == f"/{number}"
+
+    serving(echo, scenario)
+
+
+def test_a_failure_of_ours_in_reading_is_answered_with_500_and_the_connection_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await until(lambda: bool(server.connections))
+        [connection] = server.connections
+        monkeypatch.setattr(connection, "_without_upgrade", lambda rest: 1 // 0)
+        answer = await exchange_on(wire, b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        assert (answer.status, answer.headers["connection"]) == (500, "close")
+        assert await wire.closed()
+
+    serving(echo, scenario)
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_a_half_closed_client_still_gets_its_answers(runner: Any) -> None:
     held = Held()
 
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        await wire.send(b"GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP/1.1\r\n\r\nGET /half")
+        await wire.send(b"GET /0 HTTP/1.1\r\nHost: h\r\n\r\nGET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /half")
         wire.writer.write_eof()
         await held.come(2)
         await asyncio.sleep(0.01)
@@ -563,9 +703,9 @@ def test_reading_pauses_at_max_pipelined_and_goes_on_as_answers_go_out(runner: A
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
         for number in range(MAX_PIPELINED):
-            await wire.send(b"GET /%d HTTP/1.1\r\n\r\n" % number)
+            await wire.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number)
             await held.come(number + 1)
-        await wire.send(b"GET /more HTTP/1.1\r\n\r\n")
+        await wire.send(b"GET /more HTTP/1.1\r\nHost: h\r\n\r\n")
         for _ in range(50):
             await asyncio.sleep(0.001)
         assert len(held.exchanges) == MAX_PIPELINED, "read on although it was to pause"
@@ -603,6 +743,154 @@ def test_a_client_that_does_not_read_its_answers_is_read_no_further(runner: Any)
     serving(handler, scenario, runner)
 
 
+def test_of_very_many_requests_in_one_go_only_so_many_are_handled_as_can_be_answered(runner: Any) -> None:
+    held = Held()
+    count = 5_000
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        wire.writer.write(b"".join(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number for number in range(count)))
+        await held.come(MAX_PIPELINED)
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert len(held.exchanges) == MAX_PIPELINED
+        [connection] = server.connections
+        assert len(connection._queue) < 2_000
+        assert len(connection._held) < 1 << 20
+        for number in range(count):
+            await held.come(number + 1)
+            assert len(held.exchanges) <= number + MAX_PIPELINED
+            held.answer(number)
+            assert (await wire.answer()).body == b"/%d" % number
+        assert not connection._reading_paused
+
+    serving(held, scenario, runner)
+
+
+def test_a_client_that_pipelines_and_does_not_read_costs_a_few_answers_of_memory(runner: Any) -> None:
+    calls = 0
+    count = 2_000
+
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        nonlocal calls
+        calls += 1
+        exchange.respond(HttpResponse(200, (), bytes(1 << 20)))
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        wire.writer.transport.pause_reading()
+        wire.writer.write(GET * count)
+        await until(lambda: calls > 0)
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert calls < 20, "the kernel takes some"
+        [connection] = server.connections
+        assert connection._transport.get_write_buffer_size() < 4 << 20
+        wire.writer.transport.resume_reading()
+        for _ in range(50):
+            assert len((await wire.answer()).body) == 1 << 20
+        assert calls < 100
+
+    serving(handler, scenario, runner)
+
+
+def test_a_refusal_comes_behind_the_requests_that_had_to_wait_before_it() -> None:
+    held = Held()
+    count = MAX_PIPELINED + 10
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % n for n in range(count)) + b"BAD\r\n\r\n")
+        for number in range(count):
+            await held.come(number + 1)
+            held.answer(number)
+            assert (await wire.answer()).body == b"/%d" % number
+        assert (await wire.answer()).status == 400
+        assert await wire.closed()
+
+    serving(held, scenario)
+
+
+def test_a_half_closed_client_gets_the_answers_of_all_that_had_to_wait(runner: Any) -> None:
+    held = Held()
+    count = 2_000
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        for number in range(count):
+            wire.writer.write(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number)
+            if number % 100 == 0:
+                await asyncio.sleep(0.001)
+        wire.writer.write(b"GET /half")
+        wire.writer.write_eof()
+        for number in range(count):
+            await held.come(number + 1)
+            held.answer(number)
+            assert (await wire.answer()).body == b"/%d" % number
+        assert await wire.closed()
+        await until(lambda: not server.connections)
+
+    serving(held, scenario, runner)
+
+
+def test_long_polls_that_vanish_are_noticed_with_ever_so_many_behind_them(runner: Any) -> None:
+    exchanges: list[Exchange] = []
+    gone: list[Exchange] = []
+
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        exchanges.append(exchange)
+        exchange.when_gone(lambda: gone.append(exchange))
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(GET * (MAX_PIPELINED + 100))
+        await until(lambda: len(exchanges) == MAX_PIPELINED)
+        await wire.send(GET * 100)
+        wire.writer.close()
+        await until(lambda: not server.connections)
+        assert gone == exchanges
+        assert len(exchanges) == MAX_PIPELINED
+
+    serving(handler, scenario, runner)
+
+
+def test_a_long_poll_that_begins_after_its_client_said_all_and_waits_for_nothing_else_is_given_up() -> None:
+    held = Held()
+    gone: list[int] = []
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(GET + GET)
+        wire.writer.write_eof()
+        await held.come(2)
+        [connection] = server.connections
+        await until(lambda: connection.said_all)
+        held.exchanges[1].when_gone(lambda: gone.append(1))
+        assert gone == []
+        held.answer(0)
+        await until(lambda: gone == [1])
+        assert (await wire.answer()).status == 200
+        assert await wire.closed()
+
+    serving(held, scenario)
+
+
+def test_a_client_that_takes_nothing_for_long_is_let_go(runner: Any) -> None:
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        exchange.respond(HttpResponse(200, (), bytes(1 << 20)))
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        wire.writer.transport.pause_reading()
+        await wire.send(GET * 100 + b"GET /half")
+        await until(lambda: any(connection._full for connection in server.connections))
+        [connection] = server.connections
+        connection.check_age(server.loop.time() + IDLE_SECONDS + 1)
+        await until(lambda: not server.connections)
+
+    serving(handler, scenario, runner)
+
+
 def test_a_handler_that_raises_is_answered_with_500_and_the_connection_lives_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -613,7 +901,7 @@ def test_a_handler_that_raises_is_answered_with_500_and_the_connection_lives_on(
 
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire = await connect()
-        answer = await exchange_on(wire, b"GET /bad HTTP/1.1\r\n\r\n")
+        answer = await exchange_on(wire, b"GET /bad HTTP/1.1\r\nHost: h\r\n\r\n")
         assert answer.status == 500
         assert b"secret" not in answer.body
         assert (await exchange_on(wire)).status == 200
@@ -627,7 +915,7 @@ def test_stop_answers_what_is_in_flight_and_refuses_new_connections(runner: Any)
 
     async def scenario(server: HttpServer, connect: Any) -> None:
         wire, idle = await connect(), await connect()
-        await wire.send(b"GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP/1.1\r\n\r\n")
+        await wire.send(b"GET /0 HTTP/1.1\r\nHost: h\r\n\r\nGET /1 HTTP/1.1\r\nHost: h\r\n\r\n")
         await held.come(2)
         await until(lambda: len(server.connections) == 2)
         stopping = asyncio.ensure_future(server.stop(grace=30))
@@ -867,7 +1155,8 @@ fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 TOKENS = [
     b"GET ", b"POST ", b"/", b" HTTP/1.1\r\n", b"\r\n", b"\r\n\r\n", b"Content-Length: 3\r\n", b"abc", b"HTTP/1.0",
     b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n", b"Connection: close\r\n", b"Upgrade: x\r\n",
-    b"Connection: upgrade\r\n", b"Expect: 100-continue\r\n", b"CONNECT ", b"\x00", b":", b"\xff", GET, POST,
+    b"Host: h\r\n", b"Connection: upgrade\r\n", b"Expect: 100-continue\r\n", b"CONNECT ", b"\x00", b":", b"\xff",
+    GET, POST,
 ]  # fmt: skip
 
 
@@ -907,7 +1196,7 @@ def test_arbitrary_bytes_never_raise_and_never_hang(pieces: list[bytes]) -> None
         data: list[bytes] = []
         await never_raises(server, pieces, data)
         for answers in data:
-            assert not answers or re.match(rb"HTTP/1\.1 (100|200|400|413|431) ", answers)
+            assert not answers or re.match(rb"HTTP/1\.1 (100|200|400|413|417|431|501) ", answers)
 
     try:
         serving(echo, scenario)

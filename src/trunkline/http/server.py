@@ -5,11 +5,16 @@
 
 No task, future or context is made for a request. Requests of one connection
 may be pipelined; their answers go out in the order of the requests, whenever
-each is ready. A connection reads no further while too many of its requests
-are unanswered, or while its client does not take what it is sent.
+each is ready.
 
-What a client sends never raises out of here: a malformed request is answered
-with 400, 413 or 431 and the connection closed.
+While too many requests of a connection are unanswered, or its client does not
+take what it is sent, the connection is *behind*: no handler is called and
+nothing is written. What was parsed waits in a queue, at most a slice's worth;
+what comes is held as bytes, up to a limit, for only a connection that is read
+tells that its client went away. Beyond the limit it is read no further.
+
+What a client sends never raises out of here: a request that cannot be taken
+is answered with 400, 413, 417, 431 or 501 and the connection closed.
 """
 
 from __future__ import annotations
@@ -32,7 +37,9 @@ log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 65_536
 MAX_PIPELINED = 64
-"""Unanswered requests of one connection before it is read no further."""
+"""Unanswered requests of one connection before the next has to wait."""
+MAX_HELD_BYTES = 65_536
+"""What a connection that is behind is read on for, before it is read no further."""
 REQUEST_SECONDS = 60.0
 """Real seconds in which a request must have come whole once it has begun."""
 IDLE_SECONDS = 300.0
@@ -52,8 +59,14 @@ Handler = Callable[[HttpRequest, "Exchange"], None]
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NOT_IN_A_HEADER = re.compile("[\r\n\0]+")
-_AUTHORITY = re.compile("https?://[^/?]*", re.IGNORECASE)
+_AUTHORITY = re.compile("https?://([^/?#]*)", re.IGNORECASE)
+_HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_SLASH = ord("/")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SLICE = 32_768
+"""Bytes given to the parser at once: it cannot be stopped, so this bounds what is parsed ahead of its turn."""
+_SMALL = 4_096
+"""Bytes of a piece of a body that is put together with the next at once: an object for each would outweigh it."""
 
 
 class Exchange:
@@ -88,10 +101,13 @@ class Exchange:
 
     def when_gone(self, action: Callable[[], None]) -> None:
         """Call ``action`` if the client goes away before it is answered."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             action()
         elif self.data is None:
             self._gone = action
+            if connection.said_all:
+                connection.flush()
 
     @property
     def waits(self) -> bool:
@@ -112,17 +128,28 @@ class _Connection(asyncio.Protocol):
         self._transport: Any = None
         self._parser: Any = None
         self._exchanges: deque[Exchange] = deque()
+        self._queue: deque[tuple[HttpRequest | HttpResponse, bool]] = deque()
+        """Parsed requests and refusals that have no exchange yet; True for one after which the connection closes."""
+        self._held = bytearray()
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._body: list[bytes] = []
+        self._body: list[bytes | bytearray] = []
         self._body_size = 0
         self._head_size = 0
         self._peer = ""
+        self._host = " "
+        """The last Host that was looked at and found right; a space is none."""
         self._in_request = False
         self._in_head = False
+        self._continue_due = False
         self._ending = False
+        """Nothing more is taken from the client."""
+        self.said_all = False
+        """The client has closed its side, or all of the connection."""
         self._reading_paused = False
         self._full = False
+        self._behind = False
+        self._going_on = False
         self._lingering = False
         self._unread = 0
         self._began = 0.0
@@ -141,6 +168,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._server.connections.discard(self)
         self._ending = True
+        self._queue.clear()
+        self._held.clear()
         exchanges, self._exchanges = self._exchanges, deque()
         for exchange in exchanges:
             try:
@@ -151,28 +180,47 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # A client that has said all may still read: keep the door open while answers are due.
-        # But who waits long has nobody to wait for: a client that was closed looks the same, and what it received
-        # would be lost until its visibility timeout.
-        self._ending = True
-        self._in_request = False
-        return not all(exchange.waits for exchange in self._exchanges)
+        self.said_all = True
+        if not self._held:
+            self._ending = True
+            self._in_request = False
+        if self._exchanges:
+            return not self._abandoned()
+        return bool(self._queue or self._held)
+
+    def _abandoned(self) -> bool:
+        """Who has said all and waits long has nobody to wait for: a client that was closed looks the same, and what it
+        received would be lost until its visibility timeout."""
+        return self.said_all and all(exchange.waits for exchange in self._exchanges)
 
     def data_received(self, data: bytes) -> None:
         if self._ending:
             return
         self.active = self._server.loop.time()
+        if self._behind or len(data) > _SLICE:
+            self._take_in_slices(data)
+            return
         headers, body_size = (self._headers, self._body_size) if self._in_request else (None, 0)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._stay(data[upgrade.args[0] :])
+            while True:
+                try:
+                    self._parser.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as upgrade:
+                    if self._ending:
+                        return
+                    data = self._without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             if not self._ending:
                 cause = error.__context__
-                if isinstance(cause, _TooMuch):
+                if isinstance(cause, _Refused):
                     self._refuse(cause.status, cause.text)
                 else:
                     self._refuse(400, f"The request is not HTTP: {error}.")
+        except Exception:
+            log.exception("A request could not be read")
+            if not self._ending:
+                self._refuse(500, "Something of ours failed; the log says what.")
         else:
             if headers is self._headers and body_size == self._body_size and self._in_request:
                 # Not a byte of body came, so it is an unfinished line, which the parser keeps whole.
@@ -180,17 +228,26 @@ class _Connection(asyncio.Protocol):
                 if self._unread > MAX_HEADER_BYTES:
                     self._refuse(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes.")
 
-    def _stay(self, rest: bytes) -> None:
+    def _take_in_slices(self, data: bytes) -> None:
+        """Give the parser as much as there is room for, and hold the rest."""
+        at = 0
+        while at < len(data) and not self._behind:
+            self.data_received(data[at : at + _SLICE])
+            at += _SLICE
+        if at < len(data) and not self._ending:
+            self._held += data[at:]
+            self._set_reading()
+
+    def _without_upgrade(self, rest: bytes) -> bytes:
         """HTTP/1.1 remains: an upgrade is only offered (by Java's client, with every first request), so decline it.
 
-        The parser stops at the end of an upgrading head, body or not: give the head without the offer to a new one.
+        The parser stops at the end of an upgrading head, body or not: this is the head without the offer and what
+        follows it, for a new one.
         """
-        if self._ending:
-            return
         method = self._parser.get_method()
         if method == b"CONNECT":
             self._refuse(400, "This is no proxy.")
-            return
+            return b""
         head = [method + b" " + self._url + b" HTTP/" + self._parser.get_http_version().encode()]
         for name, value in self._headers.items():
             if name not in ("upgrade", "connection"):
@@ -198,18 +255,18 @@ class _Connection(asyncio.Protocol):
         if "close" in self._headers.get("connection", "").lower():
             head.append(b"connection: close")
         self._parser = httptools.HttpRequestParser(self)
-        self.data_received(b"\r\n".join(head) + b"\r\n\r\n" + rest)
+        return b"\r\n".join(head) + b"\r\n\r\n" + rest
 
     def pause_writing(self) -> None:
-        self._full = True
-        self._set_reading()
+        self._full = self._behind = True
 
     def resume_writing(self) -> None:
         self._full = False
-        self._set_reading()
+        self.active = self._server.loop.time()
+        self.flush()
 
     def _set_reading(self) -> None:
-        pause = self._full or len(self._exchanges) >= MAX_PIPELINED
+        pause = len(self._held) >= MAX_HELD_BYTES
         if pause != self._reading_paused and not self._transport.is_closing():
             self._reading_paused = pause
             if pause:
@@ -246,66 +303,157 @@ class _Connection(asyncio.Protocol):
     def _count_head(self, size: int) -> None:
         self._head_size += size
         if self._head_size > MAX_HEADER_BYTES:
-            raise _TooMuch(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes.")
+            raise _Refused(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes.")
 
     def on_headers_complete(self) -> None:
         if self._ending:
             return
         self._in_head = False
-        length = self._headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._server.max_body_bytes:
-            raise _TooMuch(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
-        if "upgrade" in self._headers and self._parser.should_upgrade():
+        headers = self._headers
+        host = headers.get("host")
+        if host != self._host:
+            self._check_host(host)
+        if self._url[0] != _SLASH:
+            self._split_absolute()
+        if "content-length" in headers:
+            length = headers["content-length"]
+            if length.isdigit() and int(length) > self._server.max_body_bytes:
+                raise _Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
+        elif "transfer-encoding" in headers:
+            coding = headers["transfer-encoding"].strip().lower()
+            # Of what does not end in chunked the parser says 400, as it must.
+            if coding != "chunked" and coding.endswith("chunked"):
+                raise _Refused(501, f"The only transfer coding that is understood is chunked, not {coding[:100]}.")
+        if "upgrade" in headers and self._parser.should_upgrade():
             return
-        if self._headers.get("expect", "").lower() == "100-continue" and not self._exchanges:
+        if "expect" in headers and self._parser.get_http_version() == "1.1":
+            self._expect(headers["expect"])
+
+    def _check_host(self, host: str | None) -> None:
+        if host is None:
+            if self._parser.get_http_version() == "1.1":
+                raise _Refused(400, "An HTTP/1.1 request needs a Host header.")
+            address, port = self._transport.get_extra_info("sockname")[:2]
+            self._headers["host"] = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        elif _HOST.fullmatch(host) is None:
+            raise _Refused(400, f"The Host header is to be one host, with or without a port, not {host[:100]!r}.")
+        else:
+            self._host = host
+
+    def _split_absolute(self) -> None:
+        """The absolute form, as proxies send it: its authority counts, whatever Host says (RFC 9112, 3.2.2)."""
+        url = self._url.decode("latin-1")
+        found = _AUTHORITY.match(url)
+        if found is None:
+            return
+        if _HOST.fullmatch(found[1]) is None:
+            raise _Refused(400, f"The URL's authority is to be a host, with or without a port, not {found[1][:100]!r}.")
+        self._headers["host"] = found[1]
+        rest = self._url[found.end() :]
+        self._url = rest if rest.startswith(b"/") else b"/" + rest
+
+    def _expect(self, expected: str) -> None:
+        if any(each.strip() != "100-continue" for each in expected.lower().split(",")):
+            raise _Refused(417, f"The only expectation that is met is 100-continue, not {expected[:100]!r}.")
+        if self._exchanges or self._behind:
+            self._continue_due = True  # or it would be taken for the answer to a request before this one
+        else:
             self._transport.write(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
         self._body_size += len(body)
         if self._body_size > self._server.max_body_bytes:
-            raise _TooMuch(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
-        self._body.append(body)
+            raise _Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
+        pieces = self._body
+        if pieces and len(body) < _SMALL:
+            last = pieces[-1]
+            if type(last) is bytearray:
+                last += body
+            else:
+                pieces.append(bytearray(body))
+        else:
+            pieces.append(body)
 
     def on_message_complete(self) -> None:
         if self._ending:
             return
-        self._in_request = False
+        self._in_request = self._continue_due = False
         parser = self._parser
         if parser.should_upgrade():
             return
-        method = parser.get_method().decode("latin-1")
-        url = self._url.decode("latin-1")
-        if not url.startswith("/") and (authority := _AUTHORITY.match(url)):
-            # The absolute form, as proxies send it.
-            url = url[authority.end() :]
-            if not url.startswith("/"):
-                url = "/" + url
-        path, _, query = url.partition("?")
+        path, _, query = self._url.decode("latin-1").partition("?")
         body = self._body
         request = HttpRequest(
-            method,
+            parser.get_method().decode("latin-1"),
             path,
             query,
             self._headers,
-            body[0] if len(body) == 1 else b"".join(body),
+            body[0] if len(body) == 1 else b"".join(body),  # type: ignore[arg-type]  # the first piece is bytes
             self._peer,
             self._server.scheme,
         )
         close = self._server.stopping or not parser.should_keep_alive()
-        exchange = Exchange(self, close, method == "HEAD")
-        self._exchanges.append(exchange)
         if close:
             self._ending = True
+        if self._behind:
+            self._queue.append((request, close))
+        else:
+            self._hand_over(request, close)
+
+    # -- answers -------------------------------------------------------------------
+
+    def _hand_over(self, request: HttpRequest, close: bool) -> None:
+        """Let the handler have a request."""
+        exchange = Exchange(self, close, request.method == "HEAD")
+        self._exchanges.append(exchange)
         if len(self._exchanges) >= MAX_PIPELINED:
-            self._set_reading()
+            self._behind = True
         try:
             self._server.handler(request, exchange)
         except Exception:
-            log.exception("%s %s failed", method, path)
+            log.exception("%s %s failed", request.method, request.path)
             exchange.respond(_text(500, "Something of ours failed; the log says what."))
 
-    # -- answers -------------------------------------------------------------------
+    def _go_on(self) -> None:
+        """Hand over what had to wait, as far as there is room for it now."""
+        if self._going_on:
+            return  # an answer that was given at once: the loop below sees to what follows
+        self._going_on = True
+        while not self._transport.is_closing():
+            if self._full or len(self._exchanges) >= MAX_PIPELINED:
+                self._behind = True
+                break
+            if self._queue:
+                request, close = self._queue.popleft()
+                if isinstance(request, HttpRequest):
+                    self._hand_over(request, close)
+                else:
+                    self._answer_refused(request)
+            elif self._held:
+                self._behind = False
+                self._began = self._server.loop.time()  # what it waited is not the client's delay
+                data = bytes(self._held[:_SLICE])
+                del self._held[:_SLICE]
+                self.data_received(data)
+            else:
+                self._behind = False
+                break
+        self._going_on = False
+        if self.said_all and not self._held:
+            self._ending = True
+            self._in_request = False
+        self._set_reading()
+        if self._transport.is_closing():
+            return
+        if self._exchanges:
+            if self._abandoned():
+                self._transport.close()
+        elif self._ending and not self._queue:
+            self._close()
+        elif self._continue_due and not self._behind:
+            self._continue_due = False
+            self._transport.write(_CONTINUE)
 
     def flush(self) -> None:
         """Send what is answered, in the order of the requests."""
@@ -314,7 +462,7 @@ class _Connection(asyncio.Protocol):
         if transport.is_closing():
             return
         close = False
-        while exchanges:
+        while exchanges and not self._full:
             data = exchanges[0].data
             if data is None:
                 break
@@ -323,22 +471,32 @@ class _Connection(asyncio.Protocol):
             if exchange.close:
                 close = True
                 break
-        if close or (not exchanges and (self._ending or (self._server.stopping and not self._in_request))):
-            if self._lingering and transport.can_write_eof():
-                transport.write_eof()
-                self._server.loop.call_later(LINGER_SECONDS, transport.abort)
-            else:
-                transport.close()
-        elif self._reading_paused:
-            self._set_reading()
+        if close or (not exchanges and self._server.stopping and not self._in_request):
+            self._close()
+        elif self._behind or self._ending or self._continue_due:
+            self._go_on()
+
+    def _close(self) -> None:
+        if self._lingering and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._server.loop.call_later(LINGER_SECONDS, self._transport.abort)
+        else:
+            self._transport.close()
 
     def _refuse(self, status: int, text: str) -> None:
-        """Answer a request that cannot be understood, after those before it, and close."""
+        """Answer a request that cannot be taken, after those before it, and close."""
         self._ending = self._lingering = True
         self._in_request = False
+        self._held.clear()
+        if self._behind:
+            self._queue.append((_text(status, text), True))
+        else:
+            self._answer_refused(_text(status, text))
+
+    def _answer_refused(self, answer: HttpResponse) -> None:
         exchange = Exchange(self, close=True, head=False)
         self._exchanges.append(exchange)
-        exchange.respond(_text(status, text))
+        exchange.respond(answer)
 
     @property
     def waiting(self) -> bool:
@@ -347,12 +505,11 @@ class _Connection(asyncio.Protocol):
 
     def check_age(self, now: float) -> None:
         """Close a connection that is idle, or whose request does not come to an end."""
-        if self._in_request and now - self._began > REQUEST_SECONDS:
-            if not self._reading_paused:
-                self._refuse(408, "The request did not come to an end in time.")
-        elif not self._exchanges and now - self.active > IDLE_SECONDS:
+        if (self._full or not (self._exchanges or self._in_request)) and now - self.active > IDLE_SECONDS:
             # Not close(): that would wait until the client has taken what it was sent.
             self._transport.abort()
+        elif self._in_request and now - self._began > REQUEST_SECONDS and not self._behind:
+            self._refuse(408, "The request did not come to an end in time.")
 
     def close_when_answered(self) -> None:
         if self._in_request:
@@ -500,7 +657,7 @@ def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
     return one
 
 
-class _TooMuch(Exception):
+class _Refused(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
         self.status = status
