@@ -112,3 +112,44 @@ def test_messages_are_looked_at_without_being_received(frozen: Any) -> None:
     # Looking counts no receive.
     [message] = sqs.receive_message(QueueUrl=url, AttributeNames=["All"])["Messages"]
     assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+
+
+def comes_about(condition: Any) -> bool:
+    """Ask until it is so: every question is a turn for the server."""
+    return any(condition() for _ in range(500))
+
+
+def test_what_is_due_now_happens_although_the_clock_stands_still(frozen: Any) -> None:
+    sqs = frozen.client()
+    dead = "arn:aws:sqs:us-east-1:000000000000:dead"
+    sqs.create_queue(QueueName="dead")
+    policy = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 1})
+    sqs.create_queue(QueueName="source", Attributes={"RedrivePolicy": policy, "VisibilityTimeout": "0"})
+    for number in range(3):
+        sqs.send_message(QueueUrl="source", MessageBody=str(number))
+    for _ in range(2):
+        sqs.receive_message(QueueUrl="source", MaxNumberOfMessages=10)
+    start = frozen.clock()["now"]
+    sqs.start_message_move_task(SourceArn=dead)
+
+    def done() -> bool:
+        [task] = sqs.list_message_move_tasks(SourceArn=dead)["Results"]
+        return bool(task["Status"] == "COMPLETED" and task["ApproximateNumberOfMessagesMoved"] == 3)
+
+    assert comes_about(done)
+    assert frozen.clock()["now"] == start
+
+
+def test_a_shortened_retention_is_noticed_although_the_clock_stands_still(frozen: Any) -> None:
+    sqs = frozen.client()
+    sqs.create_queue(QueueName="q")
+    sqs.send_message(QueueUrl="q", MessageBody="old")
+    frozen.clock("advance", seconds=120)
+    sqs.set_queue_attributes(QueueUrl="q", Attributes={"MessageRetentionPeriod": "60"})
+
+    def count() -> str:
+        names = ["ApproximateNumberOfMessages"]
+        found: str = sqs.get_queue_attributes(QueueUrl="q", AttributeNames=names)["Attributes"][names[0]]
+        return found
+
+    assert comes_about(lambda: count() == "0")

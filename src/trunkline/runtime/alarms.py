@@ -2,8 +2,8 @@
 
 One heap of (due, partition) serves every machine, loaded or not; an entry is
 live while it equals the partition's present alarm. A real timer is set for
-the earliest one only, and none while the clock is frozen: then ``advance``
-walks from instant to instant instead.
+the earliest one only. While the clock is frozen only what is due already rings;
+for the rest ``advance`` walks from instant to instant.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Alarms:
         if self._due.get(partition, NEVER) == due:
             return
         if due >= NEVER:
-            del self._due[partition]
+            self._due.pop(partition, None)
             return
         self._due[partition] = due
         heapq.heappush(self._heap, (due, partition))
@@ -58,6 +58,7 @@ class Alarms:
 
     def run(self, until: Millis, most: int = _BURST) -> bool:
         """Ring up to ``most`` alarms due at ``until`` or before; True if none is left."""
+        until = min(until, NEVER - 1)
         for _ in range(most):
             if self.earliest() > until:
                 return True
@@ -72,14 +73,16 @@ class Alarms:
             self._timer.cancel()
             self._timer = None
         self._timer_due = NEVER
-        if self._clock.frozen or self.held:
+        if self.held:
             return
         due = self.earliest()
         if due >= NEVER:
             return
+        wait = (due - self._clock.now()) / 1000
+        if wait > 0 and self._clock.frozen:
+            return
         self._timer_due = due
         loop = asyncio.get_running_loop()
-        wait = (due - self._clock.now()) / 1000
         # An hour at the most: a timer of days would not notice that the machine slept.
         self._timer = loop.call_later(min(wait, 3600.0), self._ring_due) if wait > 0 else loop.call_soon(self._ring_due)
 
@@ -90,6 +93,6 @@ class Alarms:
     def _ring_due(self) -> None:
         self._timer = None
         self._timer_due = NEVER
-        if not self._clock.frozen and not self.held:
+        if not self.held:
             self.run(self._clock.now())
             self.rearm()
