@@ -85,6 +85,34 @@ def test_a_number_beyond_all_bounds_is_refused(read_json: Any) -> None:
         read_json("ReceiveMessage", '{"MaxNumberOfMessages": 1e400}')
 
 
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 2**63, 2**64, 10**25, -(10**25), 3e9])
+def test_a_number_that_its_type_does_not_hold_is_refused(read_json: Any, number: float) -> None:
+    with pytest.raises(ServiceError, match="NUMBER_VALUE can not be converted to an Integer"):
+        read_json("ReceiveMessage", f'{{"MaxNumberOfMessages": {number}}}')
+
+
+@pytest.mark.parametrize("number", [2**31 - 1, -(2**31)])
+def test_a_number_that_its_type_just_holds_is_read(read_json: Any, number: int) -> None:
+    assert read_json("ReceiveMessage", f'{{"MaxNumberOfMessages": {number}}}') == {"MaxNumberOfMessages": number}
+
+
+def test_a_long_number_has_sixty_four_bits() -> None:
+    shapes = {
+        "In": {"type": "structure", "members": {"n": {"shape": "Long"}}},
+        "Long": {"type": "long"},
+    }
+    data = {"metadata": {}, "operations": {"Do": {"input": {"shape": "In"}}}, "shapes": shapes}
+    reader = codec(ServiceModel("x", data), "json")
+
+    def read(number: int) -> Any:
+        return reader.decode("Do", HttpRequest("POST", "/", "", {}, json.dumps({"n": number}).encode()))["n"]
+
+    assert [read(number) for number in (2**63 - 1, -(2**63))] == [2**63 - 1, -(2**63)]
+    for number in (2**63, 10**25, -(2**63) - 2_000):
+        with pytest.raises(ServiceError, match="NUMBER_VALUE can not be converted to a Long"):
+            read(number)
+
+
 def test_a_null_member_is_as_if_it_were_not_there(read_json: Any) -> None:
     body = '{"QueueName": "q", "Attributes": null, "tags": {"a": null, "b": "c"}}'
     assert read_json("CreateQueue", body) == {"QueueName": "q", "tags": {"b": "c"}}

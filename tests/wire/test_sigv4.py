@@ -81,3 +81,22 @@ def test_any_header_and_query_are_read_or_passed_over(header: str, query: str) -
     for request in (_request(f"Credential={header}"), _request(query=f"X-Amz-Credential={query}")):
         found = sigv4.parse(request)
         assert found is None or all((found.access_key, found.date, found.region, found.service))
+
+
+SCOPE = "AKID%2F20260101%2Feu-west-1%2Fsqs%2Faws4_request"
+
+
+@pytest.mark.parametrize("query", [f"X%2DAmz%2DCredential={SCOPE}", f"a=b&&X-Amz-Credential={SCOPE}#&c"])
+def test_a_presigned_query_is_read_as_a_query(query: str) -> None:
+    found = sigv4.parse(_request(query=query.replace("#", "")))
+    assert found == Credential("AKID", "20260101", "eu-west-1", "sqs")
+
+
+@pytest.mark.parametrize("query", [f"Not-X-Amz-Credential={SCOPE}", f"a=X-Amz-Credential%3D{SCOPE}", f"b=%FF&{SCOPE}"])
+def test_what_only_looks_like_a_presigned_query_is_unsigned(query: str) -> None:
+    assert sigv4.parse(_request(query=query)) is None
+
+
+@pytest.mark.parametrize("end", ["aws3_request", "AWS4_REQUEST", "aws4_request/x", ""])
+def test_a_scope_ends_with_its_terminator(end: str) -> None:
+    assert sigv4.parse(_request(HEADER.format(f"AKID/20260101/eu-west-1/sqs/{end}"))) is None

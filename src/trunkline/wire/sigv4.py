@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from trunkline.kernel.arn import is_account
+from trunkline.kernel.errors import ServiceError
 from trunkline.wire.message import HttpRequest
+from trunkline.wire.protocols.query import parse_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,18 @@ def scope(request: HttpRequest) -> str:
             return ""
         end = header.find(",", start)
         return header[start + 11 : end if end > 0 else len(header)].strip()
-    if "X-Amz-Credential=" in request.query:
-        return unquote(request.query.split("X-Amz-Credential=", 1)[1].split("&", 1)[0])
+    if request.query:
+        try:
+            return parse_form(request.query).get("X-Amz-Credential", "")
+        except ServiceError:
+            pass  # whoever reads the query says what is wrong with it
     return ""
 
 
 def read(scope: str) -> Credential | None:
     """The credential that a scope names; None if it is not a scope."""
     parts = scope.rsplit("/", 4)
-    if len(parts) != 5 or not all(parts):
+    if len(parts) != 5 or not all(parts) or parts[4] != "aws4_request":
         return None
     return Credential(parts[0], parts[1], parts[2], parts[3])
 

@@ -17,7 +17,7 @@ import orjson
 
 from trunkline.kernel.errors import ServiceError
 from trunkline.wire.message import HttpRequest, HttpResponse
-from trunkline.wire.protocols.scalars import blob, blob_text, malformed, time, time_text
+from trunkline.wire.protocols.scalars import INTEGER, LONG, blob, blob_text, malformed, time, time_text
 from trunkline.wire.shapes import ErrorCode, ServiceModel, Shape
 
 Convert = Callable[[Any], Any]
@@ -47,7 +47,8 @@ def _read(body: bytes) -> Any:
             raise malformed("The request body is not valid JSON") from None
 
 
-def _write(value: Any) -> bytes:
+def dump(value: Any) -> bytes:
+    """``value`` as JSON, lone surrogates and all."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -84,7 +85,7 @@ class JsonCodec:
             encoder = self._encoders[operation] = self._operation_encoder(operation)
         if encoder is not None:
             output = encoder(output)
-        return HttpResponse(200, (("x-amzn-RequestId", request_id), self._content_type), _write(output))
+        return HttpResponse(200, (("x-amzn-RequestId", request_id), self._content_type), dump(output))
 
     def encode_error(self, error: ServiceError, request_id: str) -> HttpResponse:
         code = self._model.error(error.name)
@@ -95,7 +96,7 @@ class JsonCodec:
             ("x-amzn-errortype", code.type),
             self._content_type,
         )
-        return HttpResponse(code.status, headers, _write({"__type": code.type, "message": error.message}))
+        return HttpResponse(code.status, headers, dump({"__type": code.type, "message": error.message}))
 
     # -- decoding ----------------------------------------------------------------
 
@@ -254,13 +255,16 @@ def _text(value: Any) -> str:
     raise malformed(_LIST if isinstance(value, list) else _OBJECT)
 
 
-def _whole(noun: str) -> Convert:
+def _whole(noun: str, most: int) -> Convert:
+    """``most``: the largest number that the type holds."""
+
     def whole(value: Any) -> int:
-        if type(value) is int:
-            return value
-        if isinstance(value, float):
-            if math.isfinite(value):
+        # A number beyond 64 bits was read as a float.
+        if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
+            if -most - 1 <= value <= most:
                 return int(value)
+            raise malformed(f"NUMBER_VALUE can not be converted to {noun}")
+        if isinstance(value, float):
             raise malformed(f"NUMBER_VALUE can not be converted to {noun}")
         if isinstance(value, str):
             raise malformed(f"STRING_VALUE can not be converted to {noun}")
@@ -304,8 +308,8 @@ def _unexpected(value: Any) -> ServiceError:
 _SCALARS: dict[str, Convert] = {
     "string": _text,
     "character": _text,
-    "integer": _whole("an Integer"),
-    "long": _whole("a Long"),
+    "integer": _whole("an Integer", INTEGER),
+    "long": _whole("a Long", LONG),
     "float": _number,
     "double": _number,
     "boolean": _truth,

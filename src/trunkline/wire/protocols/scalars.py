@@ -11,6 +11,10 @@ from typing import Any
 
 from trunkline.kernel.errors import ServiceError
 
+INTEGER = 2**31 - 1
+LONG = 2**63 - 1
+"""The largest numbers of the models' types ``integer`` and ``long``."""
+
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
