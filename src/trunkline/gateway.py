@@ -18,11 +18,10 @@ from trunkline.kernel.call import Operation
 from trunkline.kernel.caller import Caller
 from trunkline.kernel.errors import InternalFailure, ServiceError
 from trunkline.kernel.ids import Ids
-from trunkline.wire import sigv4
+from trunkline.wire import sigv4, unserved
 from trunkline.wire.message import HttpRequest, HttpResponse
-from trunkline.wire.protocols import Codec, codec
-from trunkline.wire.protocols.query import old_json
-from trunkline.wire.route import Unroutable, route
+from trunkline.wire.protocols import Codec, codec, old_json
+from trunkline.wire.route import METHODS, NotServed, Unroutable, route
 from trunkline.wire.shapes import ServiceModel
 
 log = logging.getLogger(__name__)
@@ -50,23 +49,20 @@ def allow_all(caller: Caller, action: str, resource: str, context: Mapping[str, 
 class _HttpCall:
     """A call that came over HTTP; see kernel.call.Call."""
 
-    __slots__ = ("_answered", "_codec", "_exchange", "_old_json", "_request", "caller", "operation", "path",
-                 "request_id", "trace")  # fmt: skip
+    __slots__ = ("_answered", "_codec", "_exchange", "_request", "caller", "operation", "path", "request_id", "trace")
 
     def __init__(
         self, exchange: Exchange, codec: Codec, operation: str, caller: Caller, request: HttpRequest, request_id: str
     ) -> None:
-        headers = request.headers
         self._exchange = exchange
         self._codec = codec
         self._answered = False
-        self._old_json = request.method == "GET" and "application/json" in headers.get("accept", "")
         self.operation = operation
         self.caller = caller
         self.request_id = request_id
         self._request = request
         self.path = request.path
-        self.trace = headers.get("x-amzn-trace-id")
+        self.trace = request.headers.get("x-amzn-trace-id")
 
     @property
     def endpoint(self) -> str:
@@ -87,7 +83,7 @@ class _HttpCall:
             log.error("%s %s was answered twice", self.operation, self.request_id)
             return
         self._answered = True
-        self._exchange.respond(old_json(response) if self._old_json else response)
+        self._exchange.respond(response)
 
 
 class _Known:
@@ -156,15 +152,11 @@ class Gateway:
             if path[:2] in ("/_", "/h") and self._own_pages is not None and self._own_pages(request, exchange.respond):
                 return
             known = self._known.get(request.headers.get("x-amz-target", ""))
-            if known is None:
+            if known is None or request.method != "POST":
                 try:
                     known = self._route(request)
-                except Unroutable as error:
-                    coder = self._codec(error.service, error.protocol)
-                    exchange.respond(coder.encode_error(error, request_id))
-                    return
                 except ServiceError as error:
-                    exchange.respond(self._codec("sqs", "query").encode_error(error, request_id))
+                    self._refuse(error, request, request_id, exchange)
                     return
             try:
                 caller = self._caller(request)
@@ -176,6 +168,9 @@ class Gateway:
                 parameters = known.codec.decode(known.operation, request)
                 self._authorize(call.caller, known.action, "*", _NO_CONTEXT)
                 known.run(parameters, call)
+            except InternalFailure as error:
+                log.exception("%s %s failed", known.action, request_id)
+                call.fail(error)
             except ServiceError as error:
                 call.fail(error)
             except Exception:
@@ -189,7 +184,7 @@ class Gateway:
         target = route(request)
         service, operation = target.service, target.operation
         known = _Known(
-            self._codec(service, target.protocol),
+            self._codec(service, target.protocol, request),
             operation,
             f"{service}:{operation}",
             self._services[service][operation],
@@ -198,6 +193,22 @@ class Gateway:
         if header:
             self._known[header] = known
         return known
+
+    def _refuse(self, error: ServiceError, request: HttpRequest, request_id: str, exchange: Exchange) -> None:
+        """Answer a request that is for no operation of ours."""
+        if request.method == "OPTIONS":
+            exchange.respond(_NO_PREFLIGHT)
+        elif isinstance(error, NotServed):
+            exchange.respond(unserved.refuse(error.protocol, error.message, request_id))
+        elif isinstance(error, Unroutable):
+            if error.name == "UnknownOperation" and self._own_pages and self._own_pages(request, exchange.respond):
+                return  # the front page
+            response = self._codec(error.service, error.protocol, request).encode_error(error, request_id)
+            if response.status == 405:
+                response.headers = (*response.headers, _ALLOW)
+            exchange.respond(response)
+        else:
+            exchange.respond(self._codec("sqs", "query", request).encode_error(error, request_id))
 
     async def in_process(
         self, service: str, operation: str, parameters: dict[str, Any], caller: Caller
@@ -208,7 +219,9 @@ class Gateway:
         self._services[service][operation](parameters, call)
         return await call.result
 
-    def _codec(self, service: str, protocol: str) -> Codec:
+    def _codec(self, service: str, protocol: str, request: HttpRequest) -> Codec:
+        if protocol == "query" and old_json.wanted(request):
+            protocol = "old-json"
         key = (service, protocol)
         found = self._codecs.get(key)
         if found is None:
@@ -239,3 +252,10 @@ class Gateway:
 
 
 _NO_CONTEXT: Mapping[str, str] = {}
+_ALLOW = ("Allow", ", ".join(METHODS))
+_NO_PREFLIGHT = HttpResponse(
+    405,
+    (_ALLOW, ("Content-Type", "text/plain; charset=utf-8")),
+    b"Trunkline answers no CORS preflight: a web page of another origin may not call it. Call it from a program, or let"
+    b" the page's own server pass the calls on.\n",
+)

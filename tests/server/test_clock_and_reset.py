@@ -6,6 +6,8 @@ import json
 import threading
 from typing import Any
 
+import pytest
+
 
 def test_the_clock_is_shown_frozen_advanced_set_and_resumed(frozen: Any) -> None:
     start = frozen.clock()
@@ -35,6 +37,97 @@ def test_wrong_words_to_the_clock_are_explained(shared: Any) -> None:
         assert text in json.loads(answer)["message"]
     assert shared.http("GET", "/_trunkline/clock/advance")[0] == 405
     assert shared.http("GET", "/_trunkline/nothing")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "text"),
+    [
+        ("/_trunkline/reset", {"accounts": "111111111111"}, "did you mean account?"),
+        ("/_trunkline/reset", {"Account": "111111111111"}, "did you mean account?"),
+        ("/_trunkline/reset", {"region": "us-east-1"}, "account and service, not 'region'"),
+        ("/_trunkline/reset", {"account": None}, "leave it out to empty all"),
+        ("/_trunkline/reset", {"account": ["111111111111"]}, "is to be a text"),
+        ("/_trunkline/reset", {"service": {}}, "is to be a text"),
+        ("/_trunkline/reset", {"account": ""}, "12 digits"),
+        ("/_trunkline/reset?acount=111111111111", None, "did you mean account?"),
+        ("/_trunkline/reset?" + "&".join(f"a{n}" for n in range(2_000)), None, "more than"),
+        ("/_localstack/state/reset", {"acount": "111111111111"}, "did you mean account?"),
+        ("/_ministack/reset", {"acount": "111111111111"}, "did you mean account?"),
+        ("/_ministack/reset?init=perhaps", None, "init is true or false"),
+        ("/_trunkline/reset", b"[1]", "neither a JSON object nor a form"),
+        ("/_trunkline/reset", b"garbage", "neither a JSON object nor a form"),
+        ("/_trunkline/reset", b'"text"', "neither a JSON object nor a form"),
+        ("/_trunkline/reset", b"\xff=1", "neither a JSON object nor a form"),
+        ("/_trunkline/reset", b'{"account": ', "not JSON"),
+        ("/_trunkline/reset", b'{"a":' * 3_000, "not JSON"),
+        ("/_trunkline/reset", b'{"a":' * 3_000 + b"1" + b"}" * 3_000, "not JSON"),
+        ("/_trunkline/clock/freeze", {"seconds": 1}, "takes no parameters"),
+        ("/_trunkline/clock/resume?at=1", None, "takes no parameters"),
+        ("/_trunkline/clock/advance", {"second": 1}, "did you mean seconds?"),
+        ("/_trunkline/clock/advance", {}, "a number"),
+        ("/_trunkline/clock/advance", {"seconds": True}, "a number"),
+        ("/_trunkline/clock/advance", b'{"seconds": NaN}', "a number"),
+        ("/_trunkline/clock/advance", {"seconds": "1e400"}, "a number"),
+        ("/_trunkline/clock/advance", {"seconds": 0, "force": "maybe"}, "force is true or false"),
+        ("/_trunkline/clock/set", {}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": "\u00b2"}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": True}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": "9" * 5_000}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": 2**63}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": 2**63 - 1}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": 10**40}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": -(10**400)}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": 1_900_000_000}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": "9999-12-31T23:59:59-23:59"}, "milliseconds"),
+        ("/_trunkline/clock/set", {"to": "0001-01-01T00:00:00+23:59"}, "milliseconds"),
+    ],
+)
+def test_a_mistake_in_the_parameters_changes_nothing_and_is_explained(
+    frozen: Any, path: str, body: Any, text: str
+) -> None:
+    sqs = frozen.client(account="111111111111")
+    sqs.create_queue(QueueName="q")
+    before = frozen.clock()
+    status, answer = frozen.http("POST", path, body)
+    assert status == 400
+    assert text in json.loads(answer)["message"]
+    assert frozen.clock() == before
+    assert len(sqs.list_queues()["QueueUrls"]) == 1
+
+
+def test_parameters_may_be_a_form_or_in_the_query_string(frozen: Any) -> None:
+    start = frozen.clock()["now"]
+    assert frozen.http("POST", "/_trunkline/clock/advance?seconds=1", b"")[0] == 200
+    assert frozen.http("POST", "/_trunkline/clock/advance", b"seconds=1&force=no")[0] == 200
+    assert frozen.http("POST", "/_trunkline/clock/set", f"to={start + 3_000}".encode())[0] == 200
+    assert frozen.clock()["now"] == start + 3_000
+    assert frozen.http("POST", "/_trunkline/reset?account=111111111111")[0] == 200
+
+
+def test_pages_that_show_refuse_what_they_do_not_know_and_localstacks_do_not_mind(shared: Any) -> None:
+    for path in ("/_trunkline/health", "/_trunkline/clock", "/_trunkline/unenforced"):
+        assert shared.http("GET", path)[0] == 200
+        assert shared.http("GET", path + "?now=1")[0] == 400
+    assert shared.http("GET", "/_localstack/health?reload")[0] == 200
+
+
+def test_a_web_page_of_another_origin_changes_nothing(frozen: Any) -> None:
+    sqs = frozen.client()
+    sqs.create_queue(QueueName="q")
+    for origin in ("http://evil.example", "null", "https://127.0.0.1", f"http://evil:{frozen.port}"):
+        for path in ("/_trunkline/reset", "/_trunkline/clock/resume", "/_localstack/state/reset"):
+            status, answer = frozen.http("POST", path, b"", {"Origin": origin})
+            assert status == 403
+            assert "other origins" in json.loads(answer)["message"]
+    assert frozen.clock()["frozen"] is True
+    assert sqs.list_queues()["QueueUrls"]
+    assert frozen.http("POST", "/_trunkline/reset", b"", {"Origin": frozen.url})[0] == 200
+    assert "QueueUrls" not in sqs.list_queues()
+
+
+def test_a_preflight_of_a_page_is_refused_by_name(shared: Any) -> None:
+    status, answer = shared.http("OPTIONS", "/_trunkline/reset", None, {"Origin": "http://evil.example"})
+    assert (status, json.loads(answer)["message"]) == (405, "/_trunkline/reset takes POST, not OPTIONS")
 
 
 def test_the_clock_survives_a_kill(durable: Any) -> None:

@@ -45,7 +45,8 @@ def test_every_stage_of_init_is_completed_but_the_shutdown(shared: Any) -> None:
     completed = {"BOOT": True, "START": True, "READY": True, "SHUTDOWN": False}
     assert page(shared, "/_localstack/init") == (200, {"completed": completed, "scripts": []})
     for stage, done in completed.items():
-        assert page(shared, f"/_localstack/init/{stage.lower()}") == (200, {"completed": done, "scripts": []})
+        for name in (stage, stage.lower(), stage.title()):
+            assert page(shared, f"/_localstack/init/{name}") == (200, {"completed": done, "scripts": []})
     assert page(shared, "/_localstack/init/nothing")[0] == 404
 
 
@@ -71,7 +72,6 @@ def test_info_plugins_config_and_diagnose_are_there(shared: Any) -> None:
         ("/_localstack/state/save", None, "--memory"),
         ("/_localstack/state/load", None, "when the server starts"),
         ("/_localstack/state/load/sqs", None, "when the server starts"),
-        ("/_ministack/reset?init=1", None, "no init scripts"),
     ],
 )
 def test_what_is_not_done_here_is_refused_with_the_reason(shared: Any, path: str, body: Any, said: str) -> None:
@@ -80,10 +80,12 @@ def test_what_is_not_done_here_is_refused_with_the_reason(shared: Any, path: str
     assert said in answer["message"]
 
 
-def test_a_refused_reset_empties_nothing(shared: Any, sqs: Any, queue: str) -> None:
-    sqs.send_message(QueueUrl=queue, MessageBody="x")
-    assert page(shared, "/_ministack/reset?init=1", "POST")[0] == 501
-    assert sqs.receive_message(QueueUrl=queue)["Messages"]
+def test_a_reset_that_asks_for_init_scripts_empties_and_says_that_there_are_none(frozen: Any) -> None:
+    frozen.client().create_queue(QueueName="q")
+    status, answer = page(frozen, "/_ministack/reset?init=1", "POST")
+    assert (status, answer["reset"]) == (200, 1)
+    assert "no init scripts" in answer["init"]
+    assert page(frozen, "/_ministack/reset", "POST") == (200, {"reset": 0})
 
 
 def test_another_action_of_health_is_a_mistake(shared: Any) -> None:
@@ -169,6 +171,66 @@ def test_ministacks_page_names_the_account(shared: Any) -> None:
     assert page(shared, path, "DELETE")[0] == 200
     assert bodies(shared, path) == []
     assert shared.http("GET", "/_ministack/sqs/messages?QueueUrl=of-an-account")[0] == 400
+
+
+def test_inspections_json_calls_attributes_as_localstack_does(shared: Any, sqs: Any, queue: str) -> None:
+    sqs.send_message(QueueUrl=queue, MessageBody="x")
+    for path in ("/_aws/sqs/messages", "/_ministack/sqs/messages"):
+        _, answer = page_as_json(shared, f"{path}?QueueUrl={queue}")
+        [message] = answer["ReceiveMessageResponse"]["ReceiveMessageResult"]["Message"]
+        assert {"Name": "IsVisible", "Value": "true"} in message["Attribute"]
+        assert "Attributes" not in message
+    # AWS's own old JSON has the plural (recorded).
+    path = f"{queue.removeprefix(shared.url)}?Action=GetQueueAttributes&AttributeName=QueueArn"
+    _, answer = page_as_json(shared, path)
+    assert answer["GetQueueAttributesResponse"]["GetQueueAttributesResult"]["Attributes"]
+
+
+def page_as_json(server: Any, path: str) -> tuple[int, Any]:
+    status, text = server.http("GET", path, None, {"Accept": "Application/JSON"})
+    return status, json.loads(text)
+
+
+def test_an_inspection_of_a_long_queue_is_cut_and_says_so(shared: Any, sqs: Any, queue: str) -> None:
+    size = 1 << 20
+    for number in range(20):
+        sqs.send_message(QueueUrl=queue, MessageBody=str(number % 10) * size)
+    for accept in ("application/json", "text/xml"):
+        request = urllib.request.Request(f"{shared.url}/_aws/sqs/messages?QueueUrl={queue}", headers={"Accept": accept})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            text = response.read()
+            assert response.headers["X-Trunkline-Not-Shown"] == "4"
+            assert 16 * size < len(text) < 17 * size
+    sqs.purge_queue(QueueUrl=queue)
+    sqs.send_message(QueueUrl=queue, MessageBody="x")
+    with urllib.request.urlopen(f"{shared.url}/_aws/sqs/messages?QueueUrl={queue}", timeout=30) as response:
+        assert "X-Trunkline-Not-Shown" not in response.headers
+
+
+@pytest.mark.parametrize("body", [b"{", b"[1]", b'{"QueueUrl": {}}', b'{"QueueUrl": ["a"]}', b'{"a":' * 3_000])
+def test_what_an_sdk_sends_wrong_to_an_inspection_is_refused_as_sqs_does(shared: Any, body: bytes) -> None:
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.ReceiveMessage"}
+    status, text = shared.http("POST", "/_aws/sqs/messages", body, headers)
+    assert status == 400
+    assert json.loads(text)["__type"].endswith("SerializationException")
+
+
+def test_what_a_person_sends_wrong_to_an_inspection_is_explained(shared: Any) -> None:
+    status, answer = page(shared, "/_aws/sqs/messages", "POST", b"garbage")
+    assert status == 400
+    assert "neither a JSON object nor a form" in answer["message"]
+
+
+def test_an_sdk_that_follows_a_queues_url_under_the_inspection_sees_its_messages(
+    shared: Any, sqs: Any, queue: str
+) -> None:
+    sqs.send_message(QueueUrl=queue, MessageBody="x")
+    path = f"/_aws/sqs/messages{queue.removeprefix(shared.url)}"
+    assert bodies(shared, path) == ["x"]
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.ReceiveMessage"}
+    status, text = shared.http("POST", path, {"QueueUrl": queue}, headers)
+    assert status == 200
+    assert [message["Body"] for message in json.loads(text)["Messages"]] == ["x"]
 
 
 # -- queue URLs, accounts, regions -------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trunkline.kernel.errors import InternalFailure, ServiceError
 from trunkline.wire.message import HttpRequest
 from trunkline.wire.protocols import Codec, codec
-from trunkline.wire.protocols.query import old_json
+from trunkline.wire.protocols.old_json import OldJsonCodec, wanted
 from trunkline.wire.shapes import ServiceModel
 
 NS = "{http://queue.amazonaws.com/doc/2012-11-05/}"
@@ -118,7 +118,7 @@ def test_more_parameters_than_any_operation_has_are_refused(read_form: Any) -> N
         "MaxNumberOfMessages=%D9%A1",
         "MaxNumberOfMessages=" + "9" * 5000,
         "MaxNumberOfMessages.x=1",
-        "AttributeName=All",
+        "AttributeName.0=All",
         "QueueUrl=%ff",
         "%ff=1",
     ],
@@ -222,15 +222,93 @@ def test_a_failure_of_ours_is_the_receivers_fault(by_query: Codec) -> None:
     assert _element(answer.body, "Error/Type").text == "Receiver"
 
 
-def test_the_old_json_of_an_error_has_code_and_message(by_query: Codec) -> None:
-    answer = old_json(by_query.encode_error(ServiceError("InvalidParameterValue", "<m>"), "id"))
+@pytest.fixture(scope="module")
+def by_old_json(model: ServiceModel) -> Codec:
+    return codec(model, "old-json")
+
+
+def test_the_old_json_of_an_error_has_code_and_message(by_old_json: Codec) -> None:
+    answer = by_old_json.encode_error(ServiceError("InvalidParameterValue", "<m>"), "id")
     assert dict(answer.headers)["Content-Type"] == "application/json"
     assert json.loads(answer.body) == {"Error": {"Code": "InvalidParameterValue", "Message": "<m>"}, "RequestId": "id"}
 
 
-def test_the_old_json_of_an_answer_has_arrays_where_elements_repeat(by_query: Codec) -> None:
-    answer = old_json(by_query.encode("ListQueues", {"QueueUrls": ["a"]}, "id"))
+def test_the_old_json_of_an_answer_has_arrays_where_elements_repeat(by_old_json: Codec) -> None:
+    answer = by_old_json.encode("ListQueues", {"QueueUrls": ["a"]}, "id")
     assert json.loads(answer.body)["ListQueuesResponse"]["ListQueuesResult"] == {"QueueUrl": ["a"]}
+
+
+def test_the_old_json_of_messages_has_names_and_values_and_every_value_is_text(by_old_json: Codec) -> None:
+    message = {
+        "Body": "<&>\x00\ud800",
+        "Attributes": {"ApproximateReceiveCount": "1"},
+        "MessageAttributes": {"a": {"DataType": "Binary", "BinaryValue": b"x"}},
+        "MD5OfBody": "",
+    }
+    answer = json.loads(by_old_json.encode("ReceiveMessage", {"Messages": [message]}, "id").body)
+    assert answer["ReceiveMessageResponse"]["ResponseMetadata"] == {"RequestId": "id"}
+    [shown] = answer["ReceiveMessageResponse"]["ReceiveMessageResult"]["Message"]
+    assert shown["Attributes"] == [{"Name": "ApproximateReceiveCount", "Value": "1"}]
+    assert shown["MessageAttribute"] == [{"Name": "a", "Value": {"DataType": "Binary", "BinaryValue": "eA=="}}]
+    assert shown["Body"].startswith("<&>\x00")
+    assert shown["MD5OfBody"] == ""
+
+
+def test_the_old_json_of_nothing_is_null_and_of_no_output_only_its_metadata(by_old_json: Codec) -> None:
+    answer = json.loads(by_old_json.encode("ReceiveMessage", {}, "id").body)
+    assert answer["ReceiveMessageResponse"]["ReceiveMessageResult"] is None
+    answer = json.loads(by_old_json.encode("DeleteMessage", {}, "id").body)
+    assert answer == {"DeleteMessageResponse": {"ResponseMetadata": {"RequestId": "id"}}}
+
+
+def test_an_array_of_the_old_json_may_go_by_another_name(model: ServiceModel) -> None:
+    answer = OldJsonCodec(model, {}).encode("GetQueueAttributes", {"Attributes": {"a": "1"}}, "id")
+    found = json.loads(answer.body)["GetQueueAttributesResponse"]["GetQueueAttributesResult"]
+    assert found == {"Attribute": [{"Name": "a", "Value": "1"}]}
+
+
+@pytest.mark.parametrize(
+    ("method", "accept", "is_wanted"),
+    [
+        ("GET", "application/json", True),
+        ("GET", "text/html, Application/JSON;q=0.9", True),
+        ("POST", "application/json", False),
+        ("GET", "*/*", False),
+        ("GET", "", False),
+    ],
+)
+def test_only_a_get_that_accepts_json_gets_the_old_json(method: str, accept: str, is_wanted: bool) -> None:
+    assert wanted(HttpRequest(method, "/", "", {"accept": accept}, b"")) is is_wanted
+
+
+def test_a_list_or_map_without_a_number_has_one_element(read_form: Any) -> None:
+    assert read_form("ReceiveMessage", "AttributeName=All") == {"AttributeNames": ["All"]}
+    assert read_form("ReceiveMessage", "AttributeName=a&AttributeName.2=b") == {"AttributeNames": ["a", "b"]}
+    form = "Attribute.Name=DelaySeconds&Attribute.Value=5&QueueName=q"
+    assert read_form("CreateQueue", form)["Attributes"] == {"DelaySeconds": "5"}
+    form = "SendMessageBatchRequestEntry.Id=a&SendMessageBatchRequestEntry.MessageBody=x&QueueUrl=q"
+    assert read_form("SendMessageBatch", form)["Entries"] == [{"Id": "a", "MessageBody": "x"}]
+    form = "MessageAttribute.Name=n&MessageAttribute.Value.DataType=String&MessageAttribute.Value.StringValue=v"
+    attributes = {"n": {"DataType": "String", "StringValue": "v"}}
+    assert read_form("SendMessage", f"QueueUrl=q&MessageBody=x&{form}")["MessageAttributes"] == attributes
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["AttributeName.0=All", "AttributeName.1=a&AttributeName=b", "AttributeName.-1=a", "AttributeName.1st=a",
+     "AttributeName.=a"],
+)  # fmt: skip
+def test_a_list_whose_numbers_do_not_fit_is_refused(read_form: Any, form: str) -> None:
+    with pytest.raises(ServiceError) as refused:
+        read_form("ReceiveMessage", form)
+    assert refused.value.name == "SerializationException"
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 2**63, 10**25])
+def test_a_number_in_a_form_that_its_type_does_not_hold_is_refused(read_form: Any, number: int) -> None:
+    with pytest.raises(ServiceError, match="Integer"):
+        read_form("ReceiveMessage", f"QueueUrl=q&MaxNumberOfMessages={number}")
+    assert read_form("ReceiveMessage", f"QueueUrl=q&WaitTimeSeconds={2**31 - 1}")["WaitTimeSeconds"] == 2**31 - 1
 
 
 NAMES = st.sampled_from(

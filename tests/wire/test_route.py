@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trunkline.kernel.errors import ServiceError
 from trunkline.wire.message import HttpRequest
-from trunkline.wire.route import Target, Unroutable, route
+from trunkline.wire.route import NotServed, Target, Unroutable, route
 
 SCOPE = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{}/aws4_request, SignedHeaders=host, Signature=abc"
 
@@ -76,3 +76,40 @@ def test_any_request_goes_somewhere_or_is_refused(path: str, query: str, body: b
     except ServiceError:
         return
     assert found.service in ("sqs", "sts")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
+def test_an_operation_is_called_with_get_and_post_only(method: str) -> None:
+    for headers, query, protocol in (
+        ({"x-amz-target": "AmazonSQS.SendMessage"}, "", "json"),
+        ({}, "Action=SendMessage", "query"),
+    ):
+        with pytest.raises(Unroutable, match=f"SendMessage is called with GET or POST, not {method}") as refused:
+            route(HttpRequest(method, "/", query, headers, b""))
+        assert (refused.value.name, refused.value.protocol) == ("MethodNotAllowed", protocol)
+
+
+@pytest.mark.parametrize(
+    ("service", "query", "protocol"),
+    [
+        ("sns", "Action=Publish", "query"),
+        ("ec2", "Action=DescribeInstances", "ec2"),
+        ("s3", "list-type=2", "s3"),
+        ("s3", "Action=Publish", "s3"),
+        ("route53", "", "rest-xml"),
+        ("cloudfront", "", "rest-xml"),
+        ("lambda", "", "rest-json"),
+        ("lambda", "a=%FF", "rest-json"),
+    ],
+)
+def test_a_service_that_is_not_served_is_refused_in_its_own_protocol(service: str, query: str, protocol: str) -> None:
+    with pytest.raises(NotServed, match=f"does not serve {service}") as refused:
+        route(_request(query=query, authorization=SCOPE.format(service)))
+    assert refused.value.protocol == protocol
+
+
+def test_a_target_that_is_not_served_is_named_as_it_was_signed() -> None:
+    with pytest.raises(NotServed, match="does not serve dynamodb"):
+        route(_request(x_amz_target="DynamoDB_20120810.ListTables", authorization=SCOPE.format("dynamodb")))
+    with pytest.raises(NotServed, match="does not serve DynamoDB_20120810"):
+        route(_request(x_amz_target="DynamoDB_20120810.ListTables", authorization=SCOPE.format("sqs")))

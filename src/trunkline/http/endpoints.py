@@ -1,5 +1,6 @@
 """Trunkline's own pages beside the AWS API: health, clock, reset, inspection.
 
+    GET  /                                                      a page for people who come with a browser
     GET  /_trunkline/health, /_localstack/health, /health      is it up
     GET  /_trunkline/clock                                      service time
     POST /_trunkline/clock/freeze | resume                      stop it, let it run
@@ -14,19 +15,25 @@
     DELETE /_aws/sqs/messages[/…]                               purge the queue
 
 What such pages do elsewhere and we do not is refused with 501 and the reason:
-restart, kill, loading of state, configuration at run time, init scripts.
+restart, kill, loading of state, configuration at run time.
 
-Parameters may stand in the query string or in a JSON body. Clock and reset
-are answered only to callers on this machine, unless ``clock_from`` says so.
+Parameters may stand in the query string, in a form or in a JSON object. A page
+of ours refuses those that it does not know: a reset whose account was mistyped
+must not empty everything. LocalStack's pages that only show take any.
+
+Clock and reset are answered only to callers on this machine, unless
+``clock_from`` says so, and never to a web page of another origin.
 """
 
 from __future__ import annotations
 
 import asyncio
+import difflib
 import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -72,11 +79,21 @@ class Clock(Protocol):
 Reset = Callable[[str | None, str | None], Awaitable[int]]
 """(account or None for all, service or None for all) -> how many resources are gone."""
 
-Inspect = Callable[[HttpRequest, Mapping[str, str]], Awaitable[HttpResponse]]
+Inspect = Callable[[HttpRequest], Awaitable[HttpResponse]]
+"""Answers a request for /_aws/sqs/messages; raises nothing that a client can cause."""
 
 
 class BadRequest(Exception):
     """The text says what was wrong and what to send."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """``takes``: the parameters, or None for any. ``guarded``: it changes something."""
+
+    run: Callable[[dict[str, Any]], Awaitable[Any]]
+    takes: tuple[str, ...] | None = None
+    guarded: bool = False
 
 
 class NotServed(Exception):
@@ -110,56 +127,88 @@ class Endpoints:
         self._from_anywhere = from_anywhere
         self._settings = dict(settings or {})
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pages: dict[tuple[str, str], Callable[[dict[str, Any]], Awaitable[Any]]] = {}
-        for path in ("/_trunkline/health", "/_localstack/health", "/health"):
-            self._pages["GET", path] = self._health
-        self._pages["GET", "/_localstack/info"] = self._info
-        self._pages["GET", "/_localstack/plugins"] = self._plugins
-        self._pages["GET", "/_localstack/config"] = self._config
-        self._pages["GET", "/_localstack/diagnose"] = self._diagnose
-        self._pages["GET", "/_localstack/init"] = self._init
-        for stage in _STAGES:
-            self._pages["GET", f"/_localstack/init/{stage.lower()}"] = self._init_stage
-        self._pages["GET", "/_trunkline/unenforced"] = self._show_unenforced
-        self._pages["GET", "/_trunkline/clock"] = self._show_clock
-        self._guarded: dict[tuple[str, str], Callable[[dict[str, Any]], Awaitable[Any]]] = {
-            ("POST", "/_trunkline/clock/freeze"): self._freeze,
-            ("POST", "/_trunkline/clock/resume"): self._resume,
-            ("POST", "/_trunkline/clock/advance"): self._advance,
-            ("POST", "/_trunkline/clock/set"): self._set,
-            ("POST", "/_localstack/health"): self._act,
-            ("POST", "/_localstack/config"): self._configure,
-            ("POST", "/_localstack/state/save"): self._save,
-            ("POST", "/_localstack/state/load"): self._load,
+        self._pages = {
+            ("GET", "/_trunkline/health"): _Page(self._health, ()),
+            ("GET", "/_trunkline/unenforced"): _Page(self._show_unenforced, ()),
+            ("GET", "/_trunkline/clock"): _Page(self._show_clock, ()),
+            ("POST", "/_trunkline/clock/freeze"): _Page(self._freeze, (), True),
+            ("POST", "/_trunkline/clock/resume"): _Page(self._resume, (), True),
+            ("POST", "/_trunkline/clock/advance"): _Page(self._advance, ("seconds", "force"), True),
+            ("POST", "/_trunkline/clock/set"): _Page(self._set, ("to", "force"), True),
+            ("POST", "/_trunkline/reset"): _Page(self._empty, ("account", "service"), True),
+            ("POST", "/_ministack/reset"): _Page(self._empty, ("account", "service", "init"), True),
+            ("GET", "/health"): _Page(self._health),
+            ("GET", "/_localstack/health"): _Page(self._health),
+            ("GET", "/_localstack/info"): _Page(self._info),
+            ("GET", "/_localstack/plugins"): _Page(self._plugins),
+            ("GET", "/_localstack/config"): _Page(self._config),
+            ("GET", "/_localstack/diagnose"): _Page(self._diagnose),
+            ("GET", "/_localstack/init"): _Page(self._init),
+            ("POST", "/_localstack/health"): _Page(self._act, ("action",), True),
+            ("POST", "/_localstack/config"): _Page(self._configure, None, True),
+            ("POST", "/_localstack/state/reset"): _Page(self._empty, ("account", "service"), True),
+            ("POST", "/_localstack/state/save"): _Page(self._save, (), True),
+            ("POST", "/_localstack/state/load"): _Page(self._load, None, True),
         }
+        for stage in _STAGES:
+            self._pages["GET", _INIT + stage.lower()] = _Page(self._init_stage)
         for service in services:
-            self._guarded["POST", f"/_localstack/state/save/{service}"] = self._save
-            self._guarded["POST", f"/_localstack/state/load/{service}"] = self._load
-        for path in ("/_trunkline/reset", "/_localstack/state/reset", "/_ministack/reset"):
-            self._guarded["POST", path] = self._empty
+            self._pages["POST", f"/_localstack/state/save/{service}"] = _Page(self._save, (), True)
+            self._pages["POST", f"/_localstack/state/load/{service}"] = _Page(self._load, None, True)
 
     def handle(self, request: HttpRequest, respond: Respond) -> bool:
         path = request.path.rstrip("/") or "/"
+        if path.startswith(_INIT):
+            path = path.lower()  # READY is what LocalStack calls the stage
         method = "GET" if request.method == "HEAD" else request.method
         if any(path == root or path.startswith(root + "/") for root in _INSPECTED):
             self._spawn(self._run_inspect(request, respond))
             return True
-        page = self._pages.get((method, path)) or self._guarded.get((method, path))
+        if path == "/":
+            return self._front(method, request, respond)
+        page = self._pages.get((method, path))
         if page is not None:
-            if (method, path) in self._guarded and not self._may_drive(request):
-                respond(_json(403, {"message": f"{path} is open to callers on this machine only (setting clock_from)"}))
+            refusal = self._refusal(path, request) if page.guarded else None
+            if refusal is not None:
+                respond(_json(403, {"message": refusal}))
             else:
-                self._spawn(self._run(page, request, respond))
+                self._spawn(self._run(page, path, request, respond))
             return True
-        known = sorted({m for m, p in (*self._pages, *self._guarded) if p == path})
+        known = sorted({m for m, p in self._pages if p == path})
         if known:
-            respond(_json(405, {"message": f"{path} takes {' and '.join(known)}, not {request.method}"}))
+            refused = _json(405, {"message": f"{path} takes {' and '.join(known)}, not {request.method}"})
+            refused.headers = (*refused.headers, ("Allow", ", ".join(known)))
+            respond(refused)
             return True
         if path.startswith(("/_trunkline", "/_localstack", "/_ministack", "/_aws")):
-            pages = ", ".join(sorted({p for _, p in (*self._pages, *self._guarded)}))
+            pages = ", ".join(sorted({p for _, p in self._pages}))
             respond(_json(404, {"message": f"There is no page {path}. There are: {pages}, {', '.join(_INSPECTED)}"}))
             return True
         return False
+
+    def _front(self, method: str, request: HttpRequest, respond: Respond) -> bool:
+        """A browser that was pointed at the port; a client of the API signs, or does not ask for HTML."""
+        headers = request.headers
+        if method != "GET" or "authorization" in headers or "text/html" not in headers.get("accept", "").lower():
+            return False
+        text = (
+            f"Trunkline {self._version} is up. It serves the AWS APIs of: {', '.join(self._services)}.\n\n"
+            f"Point an AWS SDK or the AWS CLI here: --endpoint-url {request.scheme}://{headers.get('host', '')}\n"
+            "Health: /_trunkline/health\n"
+        )
+        respond(HttpResponse(200, (("Content-Type", "text/plain; charset=utf-8"),), text.encode("utf-8", "replace")))
+        return True
+
+    def _refusal(self, path: str, request: HttpRequest) -> str | None:
+        """Why this caller may not use a guarded page; None if it may."""
+        if not self._may_drive(request):
+            return f"{path} is open to callers on this machine only (setting clock_from)"
+        origin = request.headers.get("origin")
+        host = request.headers.get("host", "")
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            # A browser sends such requests unasked, for any page that its user looks at.
+            return f"{path} is closed to web pages of other origins: the Origin is {origin[:200]!r}, the Host {host!r}"
+        return None
 
     def _may_drive(self, request: HttpRequest) -> bool:
         if self._from_anywhere:
@@ -174,11 +223,12 @@ class Endpoints:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(
-        self, page: Callable[[dict[str, Any]], Awaitable[Any]], request: HttpRequest, respond: Respond
-    ) -> None:
+    async def _run(self, page: _Page, path: str, request: HttpRequest, respond: Respond) -> None:
         try:
-            answer = _json(200, await page({**_parameters(request), _PATH: request.path.rstrip("/")}))
+            parameters = said(request)
+            if page.takes is not None:
+                _check_names(path, parameters, page.takes)
+            answer = _json(200, await page.run({**parameters, _PATH: path}))
         except BadRequest as error:
             answer = _json(400, {"message": str(error)})
         except NotServed as error:
@@ -192,11 +242,9 @@ class Endpoints:
 
     async def _run_inspect(self, request: HttpRequest, respond: Respond) -> None:
         try:
-            answer = await self._inspect(request, _parameters(request))
+            answer = await self._inspect(request)
         except BadRequest as error:
             answer = _json(400, {"message": str(error)})
-        except ServiceError as error:
-            answer = _json(400 if "NotExist" in error.name else 503, {"message": error.message, "code": error.name})
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             answer = _json(500, {"message": "Something of ours failed; the log says what."})
@@ -273,19 +321,30 @@ class Endpoints:
     async def _advance(self, parameters: dict[str, Any]) -> Any:
         seconds = parameters.get("seconds")
         try:
+            if isinstance(seconds, bool):
+                raise TypeError
             by = round(float(seconds) * 1000)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
-            raise BadRequest(f'advance takes {{"seconds": a number}}, not {seconds!r}') from None
-        if not 0 <= by <= 100 * 365 * 86_400_000:
+            raise BadRequest(f'advance takes {{"seconds": a number}}, not {_shown(seconds)}') from None
+        if not 0 <= by <= _FARTHEST:
             raise BadRequest("advance takes 0 seconds to 100 years: service time never goes backward")
-        return await self._moved(await self._clock.advance(by, _truth(parameters.get("force"))))
+        return await self._moved(await self._clock.advance(by, _truth("force", parameters.get("force"))))
 
     async def _set(self, parameters: dict[str, Any]) -> Any:
         instant = _instant(parameters.get("to"))
+        now = self._clock.now
+        if instant > now + _FARTHEST:
+            raise BadRequest(
+                f"set goes 100 years from now at the most; now is {_iso(now)}. "
+                "A number is milliseconds since 1970, not seconds and not microseconds"
+            )
         try:
-            return await self._moved(await self._clock.move_to(instant, _truth(parameters.get("force"))))
+            return await self._moved(await self._clock.move_to(instant, _truth("force", parameters.get("force"))))
         except ValueError:
-            raise BadRequest(f"It is {_iso(self._clock.now)} already: service time never goes backward") from None
+            raise BadRequest(
+                f"It is {_iso(self._clock.now)} already and not {_iso(instant)}: service time never goes backward. "
+                "A number is milliseconds since 1970"
+            ) from None
 
     async def _moved(self, moved: Advanced) -> Any:
         answer = await self._show_clock({})
@@ -295,58 +354,98 @@ class Endpoints:
         return answer
 
     async def _empty(self, parameters: dict[str, Any]) -> Any:
+        for name in ("account", "service"):
+            # null is what a script sends whose variable was not set.
+            if name in parameters and not isinstance(parameters[name], str | int):
+                raise BadRequest(f"{name} is to be a text, not {_shown(parameters[name])}: leave it out to empty all")
         account, service = parameters.get("account"), parameters.get("service")
         if service is not None and service not in self._services:
-            raise BadRequest(f"There is no service {service!r} here; there are: {', '.join(self._services)}")
+            raise BadRequest(f"There is no service {_shown(service)} here; there are: {', '.join(self._services)}")
         if account is not None and not is_account(str(account)):
-            raise BadRequest(f"An account has 12 digits; {account!r} has not")
-        if _truth(parameters.get("init")):
-            raise NotServed("Trunkline runs no init scripts: reset without init, and run them yourself")
-        return {"reset": await self._reset(None if account is None else str(account), service)}
+            raise BadRequest(f"An account has 12 digits; {_shown(account)} has not")
+        again = _truth("init", parameters.get("init"))
+        answer: dict[str, Any] = {"reset": await self._reset(None if account is None else str(account), service)}
+        if again:
+            answer["init"] = "Trunkline runs no init scripts: there are none to run again"
+        return answer
 
 
+_INIT = "/_localstack/init/"
 _PATH = " path"
 """A page's own path among its parameters: no client can send this name by accident."""
+_FARTHEST = 100 * 365 * 86_400_000
+"""Milliseconds that one call may move the clock."""
 
 
-def _parameters(request: HttpRequest) -> dict[str, Any]:
-    parameters: dict[str, Any] = dict(parse_qsl(request.query, keep_blank_values=True))
+def said(request: HttpRequest) -> dict[str, Any]:
+    """The parameters of a request, in its query string and its body. BadRequest."""
+    try:
+        parameters: dict[str, Any] = dict(parse_qsl(request.query, keep_blank_values=True, max_num_fields=_MOST))
+    except ValueError:
+        raise BadRequest(f"There are more than {_MOST} parameters") from None
     body = request.body.strip()
-    if body:
-        if body.startswith(b"{"):
-            try:
-                parameters |= json.loads(body)
-            except ValueError as error:
-                raise BadRequest(f"The body is not JSON: {error}") from None
-        else:
-            try:
-                parameters |= dict(parse_qsl(body.decode(), keep_blank_values=True))
-            except ValueError:
-                raise BadRequest("The body is neither JSON nor a form") from None
+    if body.startswith(b"{"):
+        try:
+            parameters |= json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"The body is not JSON: {error}") from None
+    elif body:
+        try:
+            parameters |= dict(
+                parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=_MOST)
+            )
+        except ValueError:
+            raise BadRequest("The body is neither a JSON object nor a form") from None
     return parameters
 
 
-def _truth(value: object) -> bool:
-    return value is True or str(value).lower() in ("1", "true", "yes")
+_MOST = 1_000
+
+
+def _check_names(path: str, parameters: Mapping[str, Any], takes: tuple[str, ...]) -> None:
+    for name in parameters:
+        if name in takes:
+            continue
+        if not takes:
+            raise BadRequest(f"{path} takes no parameters, so not {_shown(name)}")
+        near = difflib.get_close_matches(name[:100], takes, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise BadRequest(f"{path} takes {' and '.join(takes)}, not {_shown(name)}{meant}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
+def _truth(name: str, value: object) -> bool:
+    text = str(value).lower()
+    if text in ("1", "true", "yes"):
+        return True
+    if value is None or text in ("0", "false", "no", ""):
+        return False
+    raise BadRequest(f"{name} is true or false, not {_shown(value)}")
 
 
 def _instant(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     text = str(value)
-    if text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) < 40:
         return int(text)
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadRequest(f'set takes {{"to": milliseconds or an ISO 8601 time}}, not {value!r}') from None
-    return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+        return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise BadRequest(
+            f'set takes {{"to": milliseconds since 1970, or an ISO 8601 time}}, not {_shown(value)}'
+        ) from None
 
 
 def _iso(instant: int) -> str:
     try:
         return datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return f"{instant} ms"
 
 

@@ -2,25 +2,29 @@
 
     GET|POST /_aws/sqs/messages?QueueUrl=…[&ShowInvisible=true&ShowDelayed=true]
     GET      /_aws/sqs/messages/<region>/<account>/<queue>[?…]
-    POST     /_aws/sqs/messages/ with X-Amz-Target: AmazonSQS.ReceiveMessage    (an SDK)
+    POST     /_aws/sqs/messages[/<account>/<queue>] with X-Amz-Target: AmazonSQS.ReceiveMessage    (an SDK)
     DELETE   /_aws/sqs/messages…                                                purges the queue, as floci does
     …        /_ministack/sqs/messages?account=…&QueueUrl=…                      MiniStack's name of the same
 
-Answers are ReceiveMessage's, in XML, or in JSON to those that accept it.
+Answers are ReceiveMessage's, in XML, or in JSON to those that accept it. They
+are made on a thread, and hold 16 MiB of bodies at the most: how many messages
+were left out stands in the header X-Trunkline-Not-Shown.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from trunkline.http.endpoints import said
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.ids import Ids
 from trunkline.wire import sigv4
 from trunkline.wire.message import HttpRequest, HttpResponse
-from trunkline.wire.protocols import codec
-from trunkline.wire.protocols.query import old_json
+from trunkline.wire.protocols import Codec, codec
+from trunkline.wire.protocols.old_json import OldJsonCodec, accepts_json
 from trunkline.wire.shapes import ServiceModel
 
 _ROOTS = ("/_aws/sqs/messages", "/_ministack/sqs/messages")
@@ -28,6 +32,8 @@ _ROOTS = ("/_aws/sqs/messages", "/_ministack/sqs/messages")
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _ACTION = "ReceiveMessage"
 _JSON = ("Content-Type", "application/json")
+_MOST_BYTES = 16 << 20
+"""Bodies in one answer: it is put together in memory."""
 
 Look = Callable[[str, str, str, bool, bool], Awaitable[list[dict[str, Any]]]]
 """(account, region, queue, in flight too, delayed too) -> messages as ReceiveMessage shows them."""
@@ -57,30 +63,49 @@ class SqsPages:
         self._ids = ids
         self._account = account
         self._region = region
+        self._codecs: dict[str, Codec] = {}
 
-    async def answer(self, request: HttpRequest, parameters: Mapping[str, Any]) -> HttpResponse:
-        json_target = "x-amz-target" in request.headers
-        coder = codec(ServiceModel.load("sqs"), "json" if json_target else "query")
+    async def answer(self, request: HttpRequest) -> HttpResponse:
+        """BadRequest if the request is neither AWS's nor one of these pages'."""
         request_id = self._ids.text()
-        wants_json = not json_target and "application/json" in request.headers.get("accept", "")
+        if request.method not in _METHODS:
+            text = f"This page takes {', '.join(_METHODS)}, not {request.method}."
+            return HttpResponse(405, (_JSON, ("Allow", ", ".join(_METHODS))), json.dumps({"message": text}).encode())
+        target = request.headers.get("x-amz-target")
+        coder = self._codec("json" if target is not None else "old-json" if accepts_json(request) else "query")
         try:
-            if request.method not in _METHODS:
-                text = f"This page takes {', '.join(_METHODS)}, not {request.method}."
-                return HttpResponse(405, (_JSON,), json.dumps({"message": text}).encode())
-            action = request.headers.get("x-amz-target", "").rpartition(".")[2] or parameters.get("Action", _ACTION)
+            if target is not None:
+                # An SDK: what it sends wrong is refused as SQS does it, and not as a page of ours.
+                coder.decode(_ACTION, request)
+            parameters = said(request)
+            action = parameters.get("Action", _ACTION) if target is None else target.rpartition(".")[2]
             if action != _ACTION:
                 raise ServiceError("InvalidRequest", "This endpoint only accepts ReceiveMessage calls")
             account, region, name = self._place(request, parameters)
             if request.method == "DELETE":
                 await self._empty(account, region, name)
                 return HttpResponse(200, (_JSON,), json.dumps({"purged": name}).encode())
-            shown = await self._look(
+            found = await self._look(
                 account, region, name, _said(parameters, "ShowInvisible"), _said(parameters, "ShowDelayed")
             )
-            response = coder.encode("ReceiveMessage", {"Messages": shown} if shown else {}, request_id)
+            shown = _first(found)
+            output = {"Messages": shown} if shown else {}
+            response = await asyncio.to_thread(coder.encode, _ACTION, output, request_id)
+            if len(shown) < len(found):
+                left_out = ("X-Trunkline-Not-Shown", str(len(found) - len(shown)))
+                response.headers = (*response.headers, left_out)
+            return response
         except ServiceError as error:
-            response = coder.encode_error(error, request_id)
-        return old_json(response) if wants_json else response
+            return coder.encode_error(error, request_id)
+
+    def _codec(self, protocol: str) -> Codec:
+        found = self._codecs.get(protocol)
+        if found is None:
+            model = ServiceModel.load("sqs")
+            # LocalStack's page calls the attributes of a message as the XML does, unlike AWS's own old JSON.
+            found = OldJsonCodec(model, {}) if protocol == "old-json" else codec(model, protocol)
+            self._codecs[protocol] = found
+        return found
 
     def _place(self, request: HttpRequest, parameters: Mapping[str, Any]) -> tuple[str, str, str]:
         credential = sigv4.parse(request)
@@ -92,6 +117,8 @@ class SqsPages:
         path = next(request.path[len(root) :] for root in _ROOTS if request.path.startswith(root)).strip("/")
         if path:
             parts = path.split("/")
+            if len(parts) == 2:
+                return parts[0], region, parts[1]  # an SDK that follows a queue's URL under this endpoint
             if len(parts) != 3:
                 raise ServiceError("InvalidAddress", f"The path is {_ROOTS[0]}/<region>/<account>/<queue>.")
             return parts[1], parts[0], parts[2]
@@ -100,6 +127,16 @@ class SqsPages:
         if place is None:
             raise ServiceError("MissingParameter", "The request must contain the parameter QueueUrl.")
         return place.account or account, place.region or region, place.name
+
+
+def _first(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many as fit into an answer, and one at least."""
+    size = 0
+    for number, message in enumerate(messages):
+        size += len(message["Body"].encode("utf-8", "replace"))
+        if size > _MOST_BYTES and number > 0:
+            return messages[:number]
+    return messages
 
 
 def _said(parameters: Mapping[str, Any], name: str) -> bool:

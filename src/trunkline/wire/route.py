@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trunkline.kernel.errors import ServiceError
-from trunkline.wire import sigv4
+from trunkline.wire import sigv4, unserved
 from trunkline.wire.message import HttpRequest
 from trunkline.wire.protocols.query import parameters
 from trunkline.wire.shapes import ServiceModel
 
 SERVED = ("sqs", "sts")
+METHODS = ("GET", "POST")
 _TARGETS = {"AmazonSQS": "sqs", "AWSSecurityTokenServiceV20110615": "sts"}
 _STS_ACTIONS = frozenset({"GetCallerIdentity"})
 _NO_QUEUE_ACTIONS = frozenset({"CreateQueue", "ListQueues"})
@@ -38,23 +39,43 @@ class Unroutable(ServiceError):
         self.protocol = protocol
 
 
+class NotServed(Unroutable):
+    """A service that is not here is meant; ``protocol`` is one of unserved's."""
+
+    def __init__(self, what: str, protocol: str) -> None:
+        served = ", ".join(SERVED)
+        super().__init__(
+            "UnknownOperation",
+            f"Trunkline does not serve {what[:100]}. It serves: {served}. "
+            "Send requests for other services to another endpoint.",
+            protocol=protocol,
+        )
+
+
 _known: dict[str, Target] = {}
 
 
 def route(request: HttpRequest) -> Target:
     """Where ``request`` goes. Unroutable says why it goes nowhere."""
     header = request.headers.get("x-amz-target")
-    if header is not None:
-        target = _known.get(header)
-        return target if target is not None else _by_header(header)
-    return _by_action(request)
+    target = _by_action(request) if header is None else _known.get(header) or _by_header(header, request)
+    if request.method not in METHODS:
+        raise Unroutable(
+            "MethodNotAllowed",
+            f"{target.operation} is called with {' or '.join(METHODS)}, not {request.method}.",
+            target.service,
+            target.protocol,
+        )
+    return target
 
 
-def _by_header(header: str) -> Target:
+def _by_header(header: str, request: HttpRequest) -> Target:
     prefix, _, operation = header.rpartition(".")
     service = _TARGETS.get(prefix)
     if service is None:
-        raise Unroutable("UnknownOperation", _not_served(prefix or header), protocol="json")
+        credential = sigv4.parse(request)
+        signed = None if credential is None or credential.service in SERVED else credential.service
+        raise NotServed(signed or prefix or header, "json")
     if operation not in ServiceModel.load(service).operations:
         raise Unroutable(
             "UnknownOperation", f"The operation {operation} is not one of {service}.", service, protocol="json"
@@ -67,7 +88,7 @@ def _by_action(request: HttpRequest) -> Target:
     credential = sigv4.parse(request)
     service = "sqs" if credential is None else credential.service
     if service not in SERVED:
-        raise Unroutable("UnknownOperation", _not_served(service), protocol="json")
+        raise NotServed(service, unserved.protocol(service, request))
     action = parameters(request).get("Action")
     if not action:
         raise Unroutable("UnknownOperation", "")
@@ -77,10 +98,3 @@ def _by_action(request: HttpRequest) -> Target:
     if invalid or action not in ServiceModel.load(service).operations:
         raise Unroutable("InvalidAction", f"The action {action} is not valid for this endpoint.", service)
     return Target(service, action, "query")
-
-
-def _not_served(what: str) -> str:
-    served = ", ".join(SERVED)
-    return (
-        f"Trunkline does not serve {what}. It serves: {served}. Send requests for other services to another endpoint."
-    )

@@ -58,6 +58,8 @@ class ServiceModel:
             return ErrorCode(name, name, 503)
         if name == "InternalFailure":
             return ErrorCode(name, name, 500)
+        if name == "MethodNotAllowed":
+            return ErrorCode(name, name, 405)
         found = self._errors.get(name, {})
         code = found.get("code", name)
         shape = self.shapes.get(name, {})

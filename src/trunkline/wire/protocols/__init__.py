@@ -27,12 +27,15 @@ class Codec(Protocol):
 
 
 def codec(model: ServiceModel, protocol: str) -> Codec:
-    """``protocol``: ``json`` or ``query``. ValueError for one that is not built."""
+    """``protocol``: ``json``, ``query`` or ``old-json``. ValueError for one that is not built."""
     from trunkline.wire.protocols.json import JsonCodec
+    from trunkline.wire.protocols.old_json import OldJsonCodec
     from trunkline.wire.protocols.query import QueryCodec
 
     if protocol == "json":
         return JsonCodec(model)
     if protocol == "query":
         return QueryCodec(model)
+    if protocol == "old-json":
+        return OldJsonCodec(model)
     raise ValueError(f"protocol {protocol!r} is not built")

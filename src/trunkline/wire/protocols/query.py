@@ -2,9 +2,9 @@
 
 A form's names are paths: ``Attribute.1.Name``. They are folded into a tree,
 and the tree is read by the shape: lists and maps are numbered, with
-``.member``/``.entry`` between unless the model says flattened.
-
-A GET that accepts JSON is answered in the old JSON form of the XML answer.
+``.member``/``.entry`` between unless the model says flattened. Where a flattened
+list or map is given without a number, as in AWS's older examples
+(``AttributeName=All``, ``Attribute.Name=…&Attribute.Value=…``), it is element 1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from trunkline.kernel.errors import ServiceError
 from trunkline.wire.message import HttpRequest, HttpResponse
-from trunkline.wire.protocols.scalars import blob, blob_text, malformed, time, time_text
+from trunkline.wire.protocols.scalars import INTEGER, LONG, blob, blob_text, malformed, time, time_text
 from trunkline.wire.shapes import ServiceModel, Shape
 
 Tree = dict[str, Any]
@@ -107,18 +107,18 @@ class QueryCodec:
             else:
                 out.append(f"<{wrapper}/>")
         out.append(f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{operation}Response>")
-        return _xml(200, "".join(out), request_id)
+        return xml(200, "".join(out), request_id)
 
     def encode_error(self, error: ServiceError, request_id: str) -> HttpResponse:
         code = self._model.error(error.name)
         if error.name == "UnknownOperation":
-            return _xml(code.status, "<UnknownOperationException/>", request_id)
+            return xml(code.status, "<UnknownOperationException/>", request_id)
         message = code.query_message.get(error.message, error.message)
         fault = "Receiver" if code.status >= 500 else "Sender"
-        return _xml(
+        return xml(
             code.status,
             f'<?xml version="1.0"?><ErrorResponse xmlns="{self._namespace}"><Error><Type>{fault}</Type>'
-            f"<Code>{_escape(code.code)}</Code><Message>{_escape(message)}</Message><Detail/></Error>"
+            f"<Code>{escape(code.code)}</Code><Message>{escape(message)}</Message><Detail/></Error>"
             f"<RequestId>{request_id}</RequestId></ErrorResponse>",
             request_id,
         )
@@ -229,7 +229,7 @@ class QueryCodec:
         elif kind == "map":
             self._write_map(out, tag, shape, value)
         else:
-            out.append(f"<{tag}>{_escape(_scalar_text(shape, value))}</{tag}>")
+            out.append(f"<{tag}>{escape(scalar_text(shape, value))}</{tag}>")
 
     def _write_map(self, out: list[str], tag: str, shape: Shape, value: dict[str, Any]) -> None:
         key_name = shape["key"].get("locationName", "key")
@@ -246,52 +246,6 @@ class QueryCodec:
             out.append(f"</{entry}>")
         if not flattened:
             out.append(f"</{tag}>")
-
-
-def old_json(response: HttpResponse) -> HttpResponse:
-    """The JSON form of a query answer, as AWS gives it to a GET that accepts JSON."""
-    from xml.etree import ElementTree
-
-    root = ElementTree.fromstring(response.body)
-    name = _local(root.tag)
-    if name == "UnknownOperationException":
-        return response
-    value: Any
-    if name == "ErrorResponse":
-        error = {_local(child.tag): child.text for child in root[0]}
-        value = {"Error": {"Code": error.get("Code"), "Message": error.get("Message") or ""}}
-        value["RequestId"] = root.findtext("{*}RequestId")
-    else:
-        value = {name: _json_of(root)}
-    headers = (*(h for h in response.headers if h[0] != "Content-Type"), ("Content-Type", "application/json"))
-    return HttpResponse(response.status, headers, json.dumps(value).encode())
-
-
-_LISTS = frozenset({"Attribute", "Tag", "Message", "QueueUrl", "MessageAttribute"})
-"""Elements that repeat: arrays in the old JSON form even when there is one."""
-_PLURAL = {"Attribute": "Attributes"}
-"""Arrays that the old JSON form calls otherwise than the XML (recorded)."""
-
-
-def _json_of(element: Any) -> Any:
-    if len(element) == 0:
-        return element.text or (None if _local(element.tag).endswith("Result") else "")
-    found: dict[str, Any] = {}
-    counts: dict[str, int] = {}
-    for child in element:
-        counts[_local(child.tag)] = counts.get(_local(child.tag), 0) + 1
-    for child in element:
-        name, value = _local(child.tag), _json_of(child)
-        is_list = name in _LISTS and not (name == "QueueUrl" and _local(element.tag) != "ListQueuesResult")
-        if is_list or counts[name] > 1:
-            found.setdefault(_PLURAL.get(name, name), []).append(value)
-        else:
-            found[name] = value
-    return found
-
-
-def _local(tag: str) -> str:
-    return tag.rsplit("}", 1)[-1]
 
 
 def _plant(tree: Tree, path: list[str], value: str) -> None:
@@ -313,25 +267,46 @@ def _numbered(value: Any, between: str | None) -> list[Any]:
     """The elements of a list or map in the order of their numbers; gaps are passed over."""
     if value == "":
         return []
-    if not isinstance(value, dict):
-        raise malformed("A parameter that is a list was given as a single value")
     if between is not None:
+        if not isinstance(value, dict):
+            raise malformed("A parameter that is a list was given as a single value")
         value = value.get(between, {})
         if not isinstance(value, dict):
             return []
+    elif not isinstance(value, dict):
+        return [value]
     elements: dict[int, Any] = {}
+    names: dict[str, Any] = {}
     for number, item in value.items():
-        if number != _OWN:
-            if _NUMBER.fullmatch(number) is None:
-                raise malformed("The elements of a list are numbered from 1")
+        if _NUMBER.fullmatch(number) is not None:
+            if int(number) == 0:
+                raise malformed(_FROM_1)
             elements[int(number)] = item
+        elif number != _OWN:
+            if between is not None or number[:1].isdigit() or number == "":
+                raise malformed(_FROM_1)
+            names[number] = item
+    if between is None:
+        first = names or value.get(_OWN)
+        if first:
+            if 1 in elements:
+                raise malformed("The first element of a list was given with its number and without")
+            elements[1] = first
     return [elements[number] for number in sorted(elements)]
 
 
-def _whole(text: str) -> int:
-    if re.fullmatch(r"[+-]?[0-9]{1,19}", text) is None:
-        raise malformed(f"'{text[:40]}' can not be converted to an Integer")
-    return int(text)
+_FROM_1 = "The elements of a list are numbered from 1"
+
+
+def _whole(noun: str, most: int) -> Callable[[str], int]:
+    """``most``: the largest number that the type holds."""
+
+    def whole(text: str) -> int:
+        if re.fullmatch(r"[+-]?[0-9]{1,19}", text) is None or not -most - 1 <= int(text) <= most:
+            raise malformed(f"'{text[:40]}' can not be converted to {noun}")
+        return int(text)
+
+    return whole
 
 
 def _real(text: str) -> float:
@@ -350,8 +325,8 @@ def _truth(text: str) -> bool:
 _READ: dict[str, Callable[[str], Any]] = {
     "string": str,
     "character": str,
-    "integer": _whole,
-    "long": _whole,
+    "integer": _whole("an Integer", INTEGER),
+    "long": _whole("a Long", LONG),
     "float": _real,
     "double": _real,
     "boolean": _truth,
@@ -360,7 +335,7 @@ _READ: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _scalar_text(shape: Shape, value: Any) -> str:
+def scalar_text(shape: Shape, value: Any) -> str:
     kind = shape["type"]
     if kind == "blob":
         return blob_text(value)
@@ -377,11 +352,11 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#xD;"
 _SPECIAL = re.compile(r'[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
 
 
-def _escape(text: str) -> str:
-    """``text`` inside XML. What XML 1.0 cannot hold becomes U+FFFD."""
+def escape(text: str) -> str:
+    """``text`` as it stands inside XML. What XML 1.0 cannot hold becomes U+FFFD."""
     return _SPECIAL.sub(lambda found: _ESCAPES.get(found[0], "\ufffd"), text)
 
 
-def _xml(status: int, text: str, request_id: str) -> HttpResponse:
+def xml(status: int, text: str, request_id: str) -> HttpResponse:
     headers = (("x-amzn-RequestId", request_id), ("Content-Type", "text/xml"))
     return HttpResponse(status, headers, text.encode("utf-8", "replace"))
