@@ -75,6 +75,7 @@ def test_a_browser_at_the_root_reads_what_runs_here(shared: Any) -> None:
         ("/", {}),
         ("/", {"Accept": "application/json"}),
         ("/000000000000/q", {"Accept": "text/html"}),
+        ("/", {"Accept": "text/html", "Authorization": "Basic x"}),
     ):
         status, _, text = ask(shared, "GET", path, **headers)
         assert (status, text) == (404, "<UnknownOperationException/>")

@@ -189,7 +189,9 @@ class Endpoints:
     def _front(self, method: str, request: HttpRequest, respond: Respond) -> bool:
         """A browser that was pointed at the port; a client of the API signs, or does not ask for HTML."""
         headers = request.headers
-        if method != "GET" or "authorization" in headers or "text/html" not in headers.get("accept", "").lower():
+        if method != "GET" or "text/html" not in headers.get("accept", "").lower():
+            return False
+        if "authorization" in headers or "x-amz-target" in headers:
             return False
         text = (
             f"Trunkline {self._version} is up. It serves the AWS APIs of: {', '.join(self._services)}.\n\n"
