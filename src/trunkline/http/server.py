@@ -415,46 +415,6 @@ class _Connection(asyncio.Protocol):
             log.exception("%s %s failed", request.method, request.path)
             exchange.respond(_text(500, "Something of ours failed; the log says what."))
 
-    def _go_on(self) -> None:
-        """Hand over what had to wait, as far as there is room for it now."""
-        if self._going_on:
-            return  # an answer that was given at once: the loop below sees to what follows
-        self._going_on = True
-        while not self._transport.is_closing():
-            if self._full or len(self._exchanges) >= MAX_PIPELINED:
-                self._behind = True
-                break
-            if self._queue:
-                request, close = self._queue.popleft()
-                if isinstance(request, HttpRequest):
-                    self._hand_over(request, close)
-                else:
-                    self._answer_refused(request)
-            elif self._held:
-                self._behind = False
-                self._began = self._server.loop.time()  # what it waited is not the client's delay
-                data = bytes(self._held[:_SLICE])
-                del self._held[:_SLICE]
-                self.data_received(data)
-            else:
-                self._behind = False
-                break
-        self._going_on = False
-        if self.said_all and not self._held:
-            self._ending = True
-            self._in_request = False
-        self._set_reading()
-        if self._transport.is_closing():
-            return
-        if self._exchanges:
-            if self._abandoned():
-                self._transport.close()
-        elif self._ending and not self._queue:
-            self._close()
-        elif self._continue_due and not self._behind:
-            self._continue_due = False
-            self._transport.write(_CONTINUE)
-
     def flush(self) -> None:
         """Send what is answered, in the order of the requests."""
         exchanges = self._exchanges
@@ -471,10 +431,56 @@ class _Connection(asyncio.Protocol):
             if exchange.close:
                 close = True
                 break
-        if close or (not exchanges and self._server.stopping and not self._in_request):
+        stops = self._server.stopping and not self._in_request
+        if close or (not exchanges and (stops or self._is_over())):
             self._close()
-        elif self._behind or self._ending or self._continue_due:
-            self._go_on()
+        elif (self._behind or self._ending or self._continue_due) and not self._going_on:
+            # Not at once: whoever answers is in the middle of something, and a handler would be called within it.
+            self._going_on = True
+            self._server.loop.call_soon(self._go_on)
+
+    def _is_over(self) -> bool:
+        """True if no request will follow those that were handed over."""
+        return self._ending and not self._queue and not self._held
+
+    def _go_on(self) -> None:
+        """Hand over what had to wait, as far as there is room for it now."""
+        try:
+            while not self._transport.is_closing():
+                if self._full or len(self._exchanges) >= MAX_PIPELINED:
+                    self._behind = True
+                    break
+                if self._queue:
+                    request, close = self._queue.popleft()
+                    if isinstance(request, HttpRequest):
+                        self._hand_over(request, close)
+                    else:
+                        self._answer_refused(request)
+                elif self._held:
+                    self._behind = False
+                    self._began = self._server.loop.time()  # what it waited is not the client's delay
+                    data = bytes(self._held[:_SLICE])
+                    del self._held[:_SLICE]
+                    self.data_received(data)
+                else:
+                    self._behind = False
+                    break
+        finally:
+            self._going_on = False
+        if self._transport.is_closing():
+            return
+        self._set_reading()
+        if self.said_all and not self._held:
+            self._ending = True
+            self._in_request = False
+        if self._exchanges:
+            if self._abandoned():
+                self._transport.close()
+        elif self._is_over():
+            self._close()
+        elif self._continue_due and not self._behind:
+            self._continue_due = False
+            self._transport.write(_CONTINUE)
 
     def _close(self) -> None:
         if self._lingering and self._transport.can_write_eof():
