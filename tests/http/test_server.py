@@ -942,15 +942,15 @@ def test_a_request_that_is_half_here_when_the_stop_begins_is_answered_when_it_ha
     async def scenario(server: HttpServer, connect: Any) -> None:
         half, behind = await connect(), await connect()
         await half.send(b"GET /half HT")
-        await behind.send(b"GET /0 HTTP/1.1\r\n\r\nGET /1 HTTP")
+        await behind.send(b"GET /0 HTTP/1.1\r\nHost: h\r\n\r\nGET /1 HTTP")
         await held.come(1)
         await until(lambda: [each._in_request for each in server.connections] == [True, True])
         stopping = asyncio.ensure_future(server.stop(grace=30))
         held.answer(0)
         assert (await behind.answer()).body == b"/0"
-        await half.send(b"TP/1.1\r\n\r\n")
+        await half.send(b"TP/1.1\r\nHost: h\r\n\r\n")
         await held.come(2)
-        await behind.send(b"/1.1\r\n\r\n")
+        await behind.send(b"/1.1\r\nHost: h\r\n\r\n")
         await held.come(3)
         assert not stopping.done()
         held.answer(1)
