@@ -188,7 +188,7 @@ class Toy:
                 step.answers.append((token, (len(rows), len(beside), done)))
             case Sleep(token, until, durable):
                 if durable:
-                    self.durable_wake_at = until
+                    self.durable_wake_at = self.wake_at = until
                 else:
                     self.wake_at = until
                 step.answers.append((token, "sleeping"))

@@ -151,7 +151,7 @@ class Desk:
     # -- time ------------------------------------------------------------------------
 
     def due(self) -> int:
-        return min(self.machine.wake_at, self.machine.durable_wake_at)
+        return self.machine.wake_at
 
     def wake(self) -> None:
         """Ring what is due now; a machine that wants to be woken at once for ever has a defect."""

@@ -71,7 +71,7 @@ class Loaded:
 
 
 class Wake:
-    """The time that the machine asked for in ``wake_at`` or ``durable_wake_at`` has come (or a spurious wake)."""
+    """The time that the machine asked for has come (or a spurious wake)."""
 
     __slots__ = ()
 
@@ -147,12 +147,18 @@ class Machine(Protocol):
 
     @property
     def wake_at(self) -> Millis:
-        """When to send Wake while the machine is in memory; NEVER if not."""
+        """When to send Wake while the machine is in memory; NEVER if not.
+
+        What ``durable_wake_at`` is for is in it, unless that is under way already and only waits for rows.
+        """
         ...
 
     @property
     def durable_wake_at(self) -> Millis:
-        """When to send Wake even if the machine is unloaded or the server restarted meanwhile; NEVER if not."""
+        """When to send Wake even if the machine is unloaded or the server restarted meanwhile; NEVER if not.
+
+        It stays where it is until what it is for is done.
+        """
         ...
 
     @property

@@ -543,18 +543,17 @@ class Partitions:
     def _after_step(self, slot: _Slot, step: Step, now: Millis, unit: list[Part]) -> None:
         machine = slot.machine
         assert machine is not None
-        wake, durable = machine.wake_at, machine.durable_wake_at
+        durable = machine.durable_wake_at
         if durable < slot.alarm_row or slot.alarm_row <= now:
             self._write_alarm(slot, durable, unit)
-        self.alarms.set(slot.partition, wake if wake < durable else durable)
+        self.alarms.set(slot.partition, machine.wake_at)
         for need in step.needs:
             self._spawn(self._answer_need(slot, machine, need))
 
     def _set_alarm(self, slot: _Slot) -> None:
         machine = slot.machine
         if machine is not None:
-            wake, durable = machine.wake_at, machine.durable_wake_at
-            self.alarms.set(slot.partition, wake if wake < durable else durable)
+            self.alarms.set(slot.partition, machine.wake_at)
 
     def _write_alarm(self, slot: _Slot, due: Millis, unit: list[Part]) -> None:
         """Move the durable alarm row to ``due``: only when it becomes earlier, or when it is spent."""

@@ -85,6 +85,17 @@ def test_a_task_goes_on_after_a_restart_where_it_was() -> None:
     assert (task.status, task.moved) == ("COMPLETED", 30)
 
 
+def test_a_rate_is_kept_over_a_restart() -> None:
+    desk = DeadLetters(20)
+    desk.start(rate=10)
+    desk.pass_time(0)
+    desk.restart()
+    desk.pass_time(999)
+    assert len(desk.moved_to()) == 10
+    desk.pass_time(1)
+    assert len(desk.moved_to()) == 20
+
+
 def test_a_cancelled_task_stops_and_says_how_far_it_came() -> None:
     desk = DeadLetters(30)
     task = desk.start(rate=10)

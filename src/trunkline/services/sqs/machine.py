@@ -141,7 +141,7 @@ class QueueMachine(ABC):
     ) -> None:
         self.partition = partition
         self.settings = settings
-        self.wake_at: Millis = NEVER
+        self._serve_at: Millis = NEVER
         self.durable_wake_at: Millis = NEVER
         self._receipts = receipts
         self._resolve = resolve
@@ -152,7 +152,6 @@ class QueueMachine(ABC):
         self._purged_at: Millis = 0
         self._oldest: Millis = NEVER
         self._expire_at: Millis = NEVER
-        self._expire_again: Millis = 0
         self._added: Millis = NEVER
         self._expired_met = 0
         known = dict(rows)
@@ -312,6 +311,17 @@ class QueueMachine(ABC):
             places = {self._resolve(arn) for arn in self._moves.destinations}
             found += tuple(each for each in places if each is not None and each != self.partition)
         return found
+
+    @property
+    def wake_at(self) -> Millis:
+        """For those who wait; and for expiry and move tasks, if these do not wait for rows."""
+        if self.durable_wake_at >= self._serve_at:
+            return self._serve_at
+        if not self._needs:
+            return self.durable_wake_at
+        expire_at = NEVER if any(self._asked(kind) for kind in _EXPIRING) else self._expire_at
+        move_at = NEVER if self._asked("task") else self._moves.next_at
+        return min(self._serve_at, expire_at, move_at)
 
     @property
     def weight(self) -> int:
@@ -481,8 +491,6 @@ class QueueMachine(ABC):
         self._come_up(now)
         if self._expire_at <= now:
             self._ask_expired(step)
-            # Should the server die half-way, the alarm is still there to go on.
-            self._expire_again = now + 60_000
         if self._moves.next_at <= now:
             self._move_on(now, step)
         self._set_durable_wake()
@@ -508,8 +516,7 @@ class QueueMachine(ABC):
 
     def _set_durable_wake(self) -> None:
         """At the end of the oldest message's retention, or when a move task goes on."""
-        expiry = NEVER if not self._live or self._oldest >= NEVER else self._oldest + self.settings.retention
-        self._expire_at = max(expiry, self._expire_again)
+        self._expire_at = NEVER if not self._live or self._oldest >= NEVER else self._oldest + self.settings.retention
         self.durable_wake_at = min(self._expire_at, self._moves.next_at)
 
     def _ask_expired(self, step: Step) -> None:
@@ -556,7 +563,6 @@ class QueueMachine(ABC):
         if len(expired) < len(found):
             self._oldest = min(self._oldest, found[len(expired)][0])
         if not expired:
-            self._expire_again = 0
             self._set_durable_wake()
             return
         keys = [prefix + key for key in expired for prefix in (self._state, self._message)]
@@ -575,7 +581,6 @@ class QueueMachine(ABC):
         elif more:
             self._ask_moved(step)
         else:
-            self._expire_again = 0
             self._set_durable_wake()
 
     def _discard_row(self, seq: int, row: MessageRow, state: StateRow | None, now: Millis, step: Step) -> None:
@@ -687,8 +692,8 @@ class QueueMachine(ABC):
             step.answers.append((command.token, ServiceError("ResourceNotFoundException", "Task does not exist.")))
             return
         running.task.status = "CANCELLING"
+        self._moves.next_at = running.next = now
         self._moves.save(running, step)
-        self._moves.next_at = now
         self._set_durable_wake()
         step.answers.append((command.token, running.task.moved))
         self._finish(now, step)
@@ -711,7 +716,6 @@ class QueueMachine(ABC):
             start, end = self._message + u64(progress.cursor + 1), self._message + u64(progress.tail)
             size = batch_size(progress.task.rate)
             self._ask(step, Need(start, end, size, beside=(self._message, self._state)), "task", progress)
-            moves.next_at = now + 60_000
 
     def _plan_moves(self, command: Loaded, progress: Progress, now: Millis, step: Step) -> None:
         """Rows have come: find where each goes. What is in flight, deleted or expired stays."""
@@ -776,7 +780,7 @@ class QueueMachine(ABC):
         if batch.done:
             self._moves.end("COMPLETED", step)
         else:
-            self._moves.pause(moved, progress.task.rate, now)
+            self._moves.pause(progress, moved, now)
             self._moves.save(progress, step)
 
     def _configure(self, command: Configure, now: Millis, step: Step) -> None:
@@ -808,7 +812,7 @@ class QueueMachine(ABC):
         if self._waiting:
             self._serve_waiting(now, step)
         else:
-            self.wake_at = NEVER
+            self._serve_at = NEVER
         if self._leaving:
             heads, self._leaving = self._leaving, []
             self._ask_leaving(heads, step)
@@ -838,10 +842,10 @@ class QueueMachine(ABC):
         for waiter in self._waiting.overdue(now):
             step.answers.append((waiter.command.token, Received([])))
         if not self._waiting:
-            self.wake_at = NEVER
+            self._serve_at = NEVER
             return
         self._refill(now, step)
-        self.wake_at = min(self._waiting.earliest(), self._in_flight.next(), self._delayed.next(), self._wakes())
+        self._serve_at = min(self._waiting.earliest(), self._in_flight.next(), self._delayed.next(), self._wakes())
 
 
 def sequence_of(key: bytes) -> int:

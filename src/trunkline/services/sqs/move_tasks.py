@@ -1,6 +1,6 @@
 """Message move tasks: messages of a dead-letter queue go back, a hundred to a unit (aws/sqs.md section 4).
 
-    04 started u64      JSON: id, status, destination, rate, moved, to_move, failure, cursor, tail, generation
+    04 started u64      JSON: id, status, destination, rate, moved, to_move, failure, cursor, tail, generation, next
 
 A task is a durable cursor over the queue's sequence. A batch takes two turns:
 first its rows are read and their destinations become companions of the
@@ -30,12 +30,16 @@ LONGEST: Millis = 36 * 3_600_000
 
 @dataclass(slots=True)
 class Progress:
-    """A task, and how far it has come. Sequences above ``cursor`` and below ``tail`` are still to be looked at."""
+    """A task, and how far it has come. Sequences above ``cursor`` and below ``tail`` are still to be looked at.
+
+    ``next``: when the next batch may go, also after a restart.
+    """
 
     task: MoveTask
     cursor: int
     tail: int
     generation: int
+    next: Millis = 0
 
     def encode(self) -> bytes:
         task = self.task
@@ -51,6 +55,7 @@ class Progress:
                 "cursor": self.cursor,
                 "tail": self.tail,
                 "generation": self.generation,
+                "next": self.next,
             }
         ).encode()
 
@@ -67,7 +72,7 @@ class Progress:
             row["to_move"],
             row["failure"],
         )
-        return cls(task, row["cursor"], row["tail"], row["generation"])
+        return cls(task, row["cursor"], row["tail"], row["generation"], row.get("next", 0))
 
 
 @dataclass(slots=True)
@@ -93,7 +98,7 @@ class MoveTasks:
         found = [Progress.decode(int.from_bytes(key[1:], "big"), value) for key, value in rows if key[:1] == MOVE_TASK]
         tasks = cls(found)
         if tasks.running is not None:
-            tasks.next_at = 0
+            tasks.next_at = tasks.running.next
         return tasks
 
     @property
@@ -114,7 +119,7 @@ class MoveTasks:
         self.tasks.append(progress)
         while len(self.tasks) > _KEPT:
             step.writes.append((_key(self.tasks.pop(0)), None))
-        self.next_at = now
+        self.next_at = progress.next = now
         self.save(progress, step)
 
     def save(self, progress: Progress, step: Step) -> None:
@@ -132,9 +137,10 @@ class MoveTasks:
     def newest(self, limit: int) -> list[MoveTask]:
         return [progress.task for progress in reversed(self.tasks)][:limit]
 
-    def pause(self, moved: int, rate: int, now: Millis) -> None:
-        """Set when the next batch may go, so that ``rate`` messages a second are not exceeded."""
-        self.next_at = now + (-(-moved * 1000 // rate) if rate else 0)
+    def pause(self, progress: Progress, moved: int, now: Millis) -> None:
+        """Set when the next batch may go, so that the task's rate in messages a second is not exceeded."""
+        rate = progress.task.rate
+        self.next_at = progress.next = now + (-(-moved * 1000 // rate) if rate else 0)
 
 
 def batch_size(rate: int) -> int:
