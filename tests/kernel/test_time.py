@@ -40,6 +40,29 @@ def test_a_frozen_clock_stands_until_it_is_moved_or_resumed() -> None:
     assert clock.now() == start + 11_000
 
 
+def test_a_held_clock_stands_too_but_is_not_frozen() -> None:
+    hand = Hand()
+    clock = ServiceClock(hand)
+    start = clock.hold()
+    hand.seconds += 500
+    clock.move_to(start + 10_000)
+    assert (clock.now(), clock.frozen) == (start + 10_000, False)
+    clock.let_go()
+    hand.seconds += 1
+    assert clock.now() == start + 11_000
+
+
+def test_a_frozen_clock_that_was_held_stays_frozen() -> None:
+    hand = Hand()
+    clock = ServiceClock(hand)
+    start = clock.freeze()
+    clock.hold()
+    clock.move_to(start + 5)
+    clock.let_go()
+    hand.seconds += 1
+    assert (clock.now(), clock.frozen) == (start + 5, True)
+
+
 def test_service_time_is_not_set_to_the_past() -> None:
     clock = ServiceClock(Hand())
     with pytest.raises(ValueError, match="never goes backward"):

@@ -233,6 +233,12 @@ class House:
         [answer] = command.token.answers
         return answer
 
+    async def ask_soon(self, partition: int, command: Any) -> None:
+        """Ask, and wait for the answer alone."""
+        self.partitions.tell(partition, command)
+        while not command.token.answers:
+            await asyncio.sleep(0)
+
     def wake_what_is_unwoken(self) -> None:
         """What a timer does half a second later."""
         assert self.partitions._wake_timer is not None
@@ -550,5 +556,52 @@ def test_machines_of_a_failed_commit_find_out_what_they_have_to_do() -> None:
         await house.partitions.settle()
         for partition in (house.one, house.two):
             assert any(key == b"\x02woken" for key, _ in await house.rows(partition))
+
+    in_house(scenario)
+
+
+# -- the clock ------------------------------------------------------------------------------
+
+
+def test_an_advance_ends_beside_callers_who_never_pause() -> None:
+    async def scenario(house: House) -> None:
+        busy = True
+
+        async def send_for_ever() -> None:
+            while busy:
+                await house.ask_soon(house.one, Ask(Token()))
+
+        callers = [asyncio.ensure_future(send_for_ever()) for _ in range(5)]
+        keeper = Timekeeper(house.clock, RealClock(), house.partitions, timeout=0.5)
+        moved = await asyncio.wait_for(keeper.advance(60_000), 20)
+        assert moved.reached or "call again to go on" in moved.reason
+        busy = False
+        await asyncio.gather(*callers)
+
+    in_house(scenario)
+
+
+def test_an_advance_that_the_store_holds_up_says_what_is_under_way() -> None:
+    async def scenario(house: House) -> None:
+        house.store.gate = asyncio.Event()
+        put = Put(Token(), b"\x02k", b"v")
+        house.partitions.tell(house.one, put)
+        keeper = Timekeeper(house.clock, RealClock(), house.partitions, timeout=0.05)
+        advancing = asyncio.ensure_future(keeper.advance(60_000))
+        await asyncio.sleep(0.2)
+        house.store.gate.set()
+        moved = await advancing
+        assert not moved.reached and "with 1 commits and 0 reads under way; call again to go on" in moved.reason
+        assert (await keeper.advance(60_000)).reached
+
+    in_house(scenario)
+
+
+def test_a_crash_while_the_clock_is_advanced_leaves_it_running() -> None:
+    async def scenario(house: House) -> None:
+        house.clock.hold()
+        await house.ask(house.one, Put(Token(), b"\x02k", b"v"))
+        again = await house.reopened()
+        assert not again.clock.frozen
 
     in_house(scenario)

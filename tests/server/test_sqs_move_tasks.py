@@ -214,6 +214,20 @@ def test_what_does_not_exist_is_named(frozen: Any) -> None:
     )
 
 
+def test_messages_move_to_queues_of_their_own_type_account_and_region(frozen: Any) -> None:
+    source_of(frozen)
+    frozen.client().create_queue(QueueName="other.fifo", Attributes={"FifoQueue": "true"})
+    name, text = refusal(frozen, "StartMessageMoveTask", SourceArn=ARN + "dead", DestinationArn=ARN + "other.fifo")[1:]
+    assert name == "InvalidParameterValueException" and "same type of queue" in text
+    frozen.client(region="eu-west-1").create_queue(QueueName="far")
+    far = (ARN + "far").replace("us-east-1", "eu-west-1")
+    assert refusal(frozen, "StartMessageMoveTask", SourceArn=ARN + "dead", DestinationArn=far) == (
+        404,
+        "ResourceNotFoundException",
+        "The resource that you specified for the DestinationArn parameter doesn't exist.",
+    )
+
+
 def test_only_a_dead_letter_queue_is_moved_from(frozen: Any) -> None:
     source_of(frozen)
     assert refusal(frozen, "StartMessageMoveTask", SourceArn=ARN + "source") == (
@@ -225,7 +239,13 @@ def test_only_a_dead_letter_queue_is_moved_from(frozen: Any) -> None:
 
 @pytest.mark.parametrize(
     "handle",
-    ["foobared", "ä", base64.b64encode(b"[]").decode(), base64.b64encode(b'{"taskId":"zz","sourceArn":"x"}').decode()],
+    [
+        "foobared",
+        "ä",
+        base64.b64encode(b"[]").decode(),
+        base64.b64encode(b"[" * 100_000).decode(),
+        base64.b64encode(b'{"taskId":"zz","sourceArn":"x"}').decode(),
+    ],
 )
 def test_a_handle_that_is_none_of_ours_is_refused(shared: Any, handle: str) -> None:
     assert refusal(shared, "CancelMessageMoveTask", TaskHandle=handle) == (

@@ -187,6 +187,8 @@ def test_a_number_must_be_whole_and_in_its_range(
             "InvalidAttributeValue",
             f"Invalid value for the parameter {name}.",
         )
+    if name == "KmsDataKeyReusePeriodSeconds":  # shown only where there is a key
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"KmsMasterKeyId": "alias/some"})
     for number in (least, most):
         sqs.set_queue_attributes(QueueUrl=queue, Attributes={name: str(number)})
         shown = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[name])["Attributes"]

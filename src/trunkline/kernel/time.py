@@ -43,21 +43,24 @@ class RealClock:
 
 
 class ServiceClock:
-    """Service time: the real clock plus an offset, or a frozen instant.
+    """Service time: the real clock plus an offset, or an instant at which it stands still.
 
-    Steps of the machine's clock to the past are absorbed: ``now`` holds still
-    until real time has caught up.
+    It stands still because a user has frozen it, which a restart keeps, or
+    because it is held while it is being advanced, which a restart ends. Steps
+    of the machine's clock to the past are absorbed: ``now`` holds still until
+    real time has caught up.
     """
 
     def __init__(self, real: RealClock, offset: Millis = 0, high_water: Millis = 0) -> None:
         self._wall = real.wall
         self._offset = offset
-        self._frozen: Millis | None = None
+        self._still: Millis | None = None
+        self._frozen = False
         self._latest = high_water
 
     def now(self) -> Millis:
-        if self._frozen is not None:
-            return self._frozen
+        if self._still is not None:
+            return self._still
         now = int(self._wall() * 1000) + self._offset
         if now > self._latest:
             self._latest = now
@@ -68,7 +71,8 @@ class ServiceClock:
         """Go on from what a former process wrote down."""
         self._offset = offset
         self._latest = high_water
-        self._frozen = high_water if frozen else None
+        self._frozen = frozen
+        self._still = high_water if frozen else None
 
     @property
     def offset(self) -> Millis:
@@ -77,20 +81,30 @@ class ServiceClock:
 
     @property
     def frozen(self) -> bool:
-        return self._frozen is not None
+        return self._frozen
 
     def freeze(self) -> Millis:
-        """Hold service time at the present instant, and return it."""
+        """Let service time stand still at the present instant, and return it."""
+        self._frozen = True
+        return self.hold()
+
+    def hold(self) -> Millis:
+        """Let it stand still until ``let_go``."""
         now = self.now()
-        self._frozen = now
+        self._still = now
         return now
+
+    def let_go(self) -> None:
+        """Let it run on from where it stands, unless it is frozen."""
+        if not self._frozen:
+            self.resume()
 
     def move_to(self, instant: Millis) -> None:
         """Set service time. ValueError if that would be the past."""
         if instant < self.now():
             raise ValueError("service time never goes backward")
-        if self._frozen is not None:
-            self._frozen = instant
+        if self._still is not None:
+            self._still = instant
         self._offset = instant - int(self._wall() * 1000)
         self._latest = instant
 
@@ -98,6 +112,7 @@ class ServiceClock:
         """Let service time run on from where it stands; return it."""
         now = self.now()
         self._offset = now - int(self._wall() * 1000)
-        self._frozen = None
+        self._frozen = False
+        self._still = None
         self._latest = now
         return now

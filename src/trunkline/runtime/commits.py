@@ -81,8 +81,9 @@ class Commits:
 
     @property
     def unsettled(self) -> int:
-        """Units that are neither durable nor failed yet."""
-        return len(self._gathering) + sum(len(batch.units) for batch in self._under_way)
+        """Units that are neither durable nor failed yet; barriers are none."""
+        lists = [self._gathering, *(batch.units for batch in self._under_way)]
+        return sum(1 for units in lists for unit, _ in units if unit)
 
     def enqueue(self, unit: Unit, done: Done) -> None:
         """Commit ``unit`` after all earlier ones; ``done(None)`` when durable, ``done(error)`` if that is unknown.

@@ -266,15 +266,31 @@ class Partitions:
         if error is not None:
             raise error
 
-    async def settle(self) -> None:
-        """Return when no command is queued, no page outstanding and every enqueued unit committed."""
-        while self._tasks or not self.commits.idle:
-            tasks = list(self._tasks)
-            if tasks:
-                await asyncio.gather(*tasks, return_exceptions=True)
-            if not self.commits.idle:
-                await self._barrier()
+    async def settle(self, until: float | None = None) -> bool:
+        """Return True when no command is queued, no page outstanding and every unit enqueued so far committed.
+
+        Commits of what others ask for meanwhile are not waited for, or a busy server would never be settled. False if
+        it is not by ``until``, in seconds of the real monotonic clock.
+        """
+        while True:
+            tasks: list[asyncio.Future[Any]] = list(self._tasks)
+            waits = tasks or ([] if self.commits.idle else [asyncio.ensure_future(self._barrier())])
+            if not waits:
+                return True
+            left = None if until is None else until - self._real.monotonic()
+            if left is not None and left <= 0:
+                return False
+            _, late = await asyncio.wait(waits, timeout=left)
+            if late:
+                return False
+            if not tasks and not self._tasks:
+                return True
             await asyncio.sleep(0)
+
+    @property
+    def pending(self) -> str:
+        """What is not settled, for people."""
+        return f"{self.commits.unsettled} commits and {len(self._tasks)} reads"
 
     # -- commands ----------------------------------------------------------------
 

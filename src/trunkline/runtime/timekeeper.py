@@ -83,41 +83,45 @@ class Timekeeper:
     async def _walk(self, target: Millis, force: bool) -> Advanced:
         alarms = self._partitions.alarms
         deadline = self._real.monotonic() + self._timeout
-        was_frozen = self._clock.frozen
-        self._clock.freeze()
+        self._clock.hold()
         alarms.held = True
         alarms.rearm()
         instants = 0
         reason = ""
         try:
-            await self._partitions.settle()
+            reason = await self._settle(deadline)
             while not reason:
                 due = alarms.earliest()
                 if due > target:
                     self._clock.move_to(target)
-                    await self._run_instant()
+                    reason = await self._run_instant(deadline)
                     if alarms.earliest() > target:
                         break
                     continue
                 instants += 1
                 self._clock.move_to(max(due, self._clock.now()))
-                await self._run_instant()
-                if not force and instants >= MANY_INSTANTS:
+                reason = await self._run_instant(deadline)
+                if not reason and not force and instants >= MANY_INSTANTS:
                     reason = f"{instants} instants had alarms; say force to go on without this limit"
-                elif self._real.monotonic() > deadline:
-                    reason = f"stopped after {self._timeout:g} real seconds; call again to go on"
         finally:
-            if not was_frozen:
-                self._clock.resume()
+            self._clock.let_go()
             alarms.held = False
             await self._changed()
         return Advanced(self._clock.now(), instants, not reason, reason)
 
-    async def _run_instant(self) -> None:
+    async def _run_instant(self, deadline: float) -> str:
+        """Run every alarm of the present instant and settle; why not to go on, or ""."""
         alarms = self._partitions.alarms
         while not alarms.run(self._clock.now(), most=64):
             await asyncio.sleep(0)
-        await self._partitions.settle()
+        return await self._settle(deadline)
+
+    async def _settle(self, deadline: float) -> str:
+        settled = await self._partitions.settle(deadline)
+        if settled and self._real.monotonic() <= deadline:
+            return ""
+        pending = "" if settled else f" with {self._partitions.pending} under way"
+        return f"stopped after {self._timeout:g} real seconds{pending}; call again to go on"
 
     async def _changed(self) -> None:
         self._partitions.alarms.rearm()

@@ -120,6 +120,19 @@ def test_a_kms_key_turns_the_managed_encryption_off_for_good() -> None:
     assert "KmsMasterKeyId" not in cleared and "KmsDataKeyReusePeriodSeconds" not in cleared
 
 
+def test_the_reuse_period_of_data_keys_is_shown_only_with_a_key() -> None:
+    kept = merged({}, {"KmsDataKeyReusePeriodSeconds": "600"})
+    assert "KmsDataKeyReusePeriodSeconds" not in stored(kept, False, MAXIMUM)
+    keyed = merged(kept, {"KmsMasterKeyId": "k"})
+    assert stored(keyed, False, MAXIMUM)["KmsDataKeyReusePeriodSeconds"] == "600"
+
+
+def test_a_key_that_is_no_text_is_refused() -> None:
+    with pytest.raises(ServiceError) as caught:
+        checked({"KmsMasterKeyId": "\ud800"}, False)
+    assert caught.value.message == "Invalid value for the parameter KmsMasterKeyId."
+
+
 def test_managed_encryption_drops_the_kms_key() -> None:
     keyed = merged({}, {"KmsMasterKeyId": "k", "KmsDataKeyReusePeriodSeconds": "600"})
     assert merged(keyed, {"SqsManagedSseEnabled": "true"}) == {"SqsManagedSseEnabled": "true"}

@@ -201,6 +201,12 @@ def test_on_a_full_disk_no_queue_is_made_and_what_is_there_can_be_used(client: C
         assert client.refusal(operation, QueueUrl="q", **params)[0] == "ServiceUnavailable"
 
 
+def test_creating_a_queue_again_with_what_means_nothing_to_it_finds_it(client: Client) -> None:
+    for name, period in (("q", "300"), ("r", "600")):
+        url = client.create(name, KmsDataKeyReusePeriodSeconds=period, SqsManagedSseEnabled="true")
+        assert client.create(name, KmsDataKeyReusePeriodSeconds=period, SqsManagedSseEnabled="true") == url
+
+
 def test_a_change_that_cannot_be_stored_fails_the_call(client: Client) -> None:
     client.create("q")
     client.runtime.fault = ServiceError("ServiceUnavailable", "later")

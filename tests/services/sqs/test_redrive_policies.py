@@ -122,6 +122,12 @@ def test_a_count_is_made_of_plain_digits(count: Any) -> None:
     assert found is not None and "Invalid value for maxReceiveCount" in found[1]
 
 
+@pytest.mark.parametrize(("count", "shown"), [(None, "null"), (True, "true"), (0, "0"), ("x", "x")])
+def test_a_refused_count_is_shown_as_json_has_it(count: Any, shown: str) -> None:
+    found = refusal({"deadLetterTargetArn": DEAD, "maxReceiveCount": count})
+    assert found is not None and f"Invalid value for maxReceiveCount: {shown}, valid" in found[1]
+
+
 def allow_refusal(policy: Any) -> tuple[str, str] | None:
     text = policy if isinstance(policy, str) else json.dumps(policy)
     try:

@@ -57,7 +57,17 @@ def test_keys_consist_of_letters_digits_spaces_and_a_few_signs(key: str) -> None
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("", "v"), ("k" * 129, "v"), ("k", "v" * 257), ("aws:k", "v"), ("AWS:k", "v"), ("k!", "v"), ("k", "v#")],
+    [
+        ("", "v"),
+        ("k" * 129, "v"),
+        ("k", "v" * 257),
+        ("aws:k", "v"),
+        ("AWS:k", "v"),
+        ("k!", "v"),
+        ("k", "v#"),
+        ("k\n", "v"),
+        ("k", "\tv"),
+    ],
 )
 def test_other_tags_are_refused(key: str, value: str) -> None:
     with pytest.raises(ServiceError) as caught:

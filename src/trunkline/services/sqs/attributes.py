@@ -75,8 +75,11 @@ def json_map(text: str) -> dict[str, Any] | None:
 
 
 def _anything(text: str) -> str:
+    text.encode()  # a lone surrogate is a ValueError
     return text
 
+
+KMS_REUSE = "KmsDataKeyReusePeriodSeconds"
 
 ATTRIBUTES: dict[str, Attribute] = {
     "VisibilityTimeout": Attribute(_number(0, 43_200), "30"),
@@ -88,7 +91,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     "RedrivePolicy": Attribute(_anything),
     "RedriveAllowPolicy": Attribute(_anything),
     "KmsMasterKeyId": Attribute(_anything),
-    "KmsDataKeyReusePeriodSeconds": Attribute(_number(60, 86_400)),
+    KMS_REUSE: Attribute(_number(60, 86_400)),
     "SqsManagedSseEnabled": Attribute(_boolean, "true"),
     "FifoQueue": Attribute(_boolean, fifo_only=True),
     "ContentBasedDeduplication": Attribute(_boolean, "false", fifo_only=True),
@@ -141,12 +144,12 @@ def merged(present: Mapping[str, str], change: Mapping[str, str]) -> dict[str, s
         after["SqsManagedSseEnabled"] = "false"
     elif change.get("SqsManagedSseEnabled") == "true":
         after.pop("KmsMasterKeyId", None)
-        after.pop("KmsDataKeyReusePeriodSeconds", None)
+        after.pop(KMS_REUSE, None)
     for name in _REMOVED_BY_EMPTY:
         if after.get(name) == "":
             del after[name]
-    if after.get("KmsDataKeyReusePeriodSeconds") == "300" and "KmsMasterKeyId" not in after:
-        del after["KmsDataKeyReusePeriodSeconds"]
+    if after.get(KMS_REUSE) == "300" and "KmsMasterKeyId" not in after:
+        del after[KMS_REUSE]
     if after.get("FifoThroughputLimit") == "perMessageGroupId" and after.get("DeduplicationScope") != "messageGroup":
         raise bad_attribute(
             "FifoThroughputLimit",
@@ -166,8 +169,10 @@ def stored(attributes: Mapping[str, str], fifo: bool, maximum: int) -> dict[str,
     if fifo:
         found["FifoQueue"] = "true"
     found.update(attributes)
-    if "KmsMasterKeyId" in found and "KmsDataKeyReusePeriodSeconds" not in found:
-        found["KmsDataKeyReusePeriodSeconds"] = "300"
+    if "KmsMasterKeyId" not in found:
+        found.pop(KMS_REUSE, None)  # shown only with a key
+    elif KMS_REUSE not in found:
+        found[KMS_REUSE] = "300"
     return found
 
 

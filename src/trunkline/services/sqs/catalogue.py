@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
+from unicodedata import category
 
 from trunkline.kernel.arn import Arn, partition_of
 from trunkline.kernel.errors import ServiceError
@@ -331,6 +332,8 @@ class QueueCatalogue:
         """CreateQueue of a queue that exists: every attribute given must be what it has."""
         wanted = table.checked(given, entry.settings.fifo, self._maximum)
         for name, value in wanted.items():
+            if name == table.KMS_REUSE and name not in entry.full:
+                continue  # it means nothing while there is no key
             if entry.full.get(name, "") != value and not _same_json(entry.full.get(name, ""), value):
                 raise ServiceError(
                     "QueueNameExists",
@@ -431,7 +434,7 @@ def _check_tags(tags: dict[str, str], others: int, queue: str) -> None:
         if key.lower().startswith("aws:"):
             raise invalid(f"Tag key {key} is invalid: the prefix aws: is reserved.")
         for text in (key, value):
-            if not all(each.isalnum() or each.isspace() or each in "_.:/=+-@" for each in text):
+            if not all(each.isalnum() or category(each)[0] == "Z" or each in "_.:/=+-@" for each in text):
                 raise invalid(f"Tag {text!r} is invalid: tags consist of {_TAG}.")
 
 

@@ -43,11 +43,18 @@ class Moving:
             )
         destination = params.get("DestinationArn", "")
         if destination:
-            self._queue(destination, "DestinationArn")
+            self._check_destination(self._queue(destination, "DestinationArn"), source)
         if not self._queues.is_dead_letter_queue(source.arn):
             raise invalid("Source queue must be configured as a Dead Letter Queue.")
         token = Shaped(call, lambda task: {"TaskHandle": _handle(task, source.arn)})
         self._start(source, StartMove(token, destination, rate or 0, self._ids.raw()))
+
+    def _check_destination(self, destination: Queue, source: Queue) -> None:
+        """It must be of the same account and region, and of the same type: a message without a group cannot be FIFO."""
+        if destination.arn.rpartition(":")[0] != source.arn.rpartition(":")[0]:
+            raise _absent("DestinationArn")
+        if destination.settings.fifo != source.settings.fifo:
+            raise invalid_value(destination.arn, "DestinationArn", "It must be same type of queue as the source.")
 
     def _start(self, source: Queue, command: StartMove) -> None:
         """Start the task if fewer than a hundred are active. Where there are no more queues, nobody need count."""
@@ -88,7 +95,7 @@ class Moving:
         try:
             said = json.loads(b64decode(handle, validate=True))
             arn, id_ = str(said["sourceArn"]), bytes.fromhex(said["taskId"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise invalid("Value for parameter TaskHandle is invalid.") from None
         source = self._queues.by_arn(arn)
         if source is None:
@@ -117,11 +124,14 @@ class Moving:
             raise invalid_value(arn, member, "Only SQS queue ARNs are valid.")
         queue = self._queues.by_arn(arn)
         if queue is None:
-            raise ServiceError(
-                "ResourceNotFoundException",
-                f"The resource that you specified for the {member} parameter doesn't exist.",
-            )
+            raise _absent(member)
         return queue
+
+
+def _absent(member: str) -> ServiceError:
+    return ServiceError(
+        "ResourceNotFoundException", f"The resource that you specified for the {member} parameter doesn't exist."
+    )
 
 
 def _handle(task: MoveTask, arn: str) -> str:

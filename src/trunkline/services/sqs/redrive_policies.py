@@ -33,7 +33,8 @@ def check_redrive_policy(text: str, arn: str, allow_policy_of: Callable[[str], s
         raise refuse("Only following attributes are supported: [maxReceiveCount, deadLetterTargetArn].")
     count = policy["maxReceiveCount"]
     if isinstance(count, bool) or _COUNT.fullmatch(str(count)) is None or not 1 <= int(count) <= 1000:
-        raise refuse(f"Invalid value for maxReceiveCount: {count}, valid values are from 1 to 1000 both inclusive.")
+        shown = count if isinstance(count, str) else json.dumps(count)
+        raise refuse(f"Invalid value for maxReceiveCount: {shown}, valid values are from 1 to 1000 both inclusive.")
     target = str(policy["deadLetterTargetArn"])
     parsed, own = Arn.parse(target), Arn.parse(arn)
     if parsed is None or parsed.service != "sqs":
