@@ -251,8 +251,7 @@ class SqliteStore:
                 job = jobs.get(timeout=_IDLE_SECONDS) if idle is not None and busy else jobs.get()
             except queue.Empty:
                 if idle is not None:
-                    with self._writing:
-                        busy = idle()
+                    busy = idle()
                 continue
             if job is None:
                 return
@@ -534,6 +533,14 @@ class SqliteStore:
         """
         quiet = self._commits_here == self._commits_seen
         self._commits_seen = self._commits_here
+        if not (quiet or self.short or self._freed or self._shrunk):
+            # A commit that finds the connection taken goes to this thread, which costs it ten milliseconds.
+            return True
+        with self._writing:
+            return self._tend(quiet)
+
+    def _tend(self, quiet: bool) -> bool:
+        """What ``_rest`` is for, while ``_writing`` is held."""
         self._look_for_room()
         if self._dirty and not self._doubtful:
             try:
