@@ -109,7 +109,9 @@ class Node:
         sqs = SqsService(self.partitions, self.ids, receipts, _timer, _aside, settings)
         inspection = Inspection(self.partitions)
 
-        async def look(account: str, region: str, name: str, invisible: bool, delayed: bool) -> list[dict[str, Any]]:
+        async def look(
+            account: str, region: str, name: str, invisible: bool, delayed: bool
+        ) -> tuple[list[dict[str, Any]], bool]:
             return await inspection.messages(account, region, name, View(invisible, delayed))
 
         self.partitions.register("sqs", sqs.factory)

@@ -7,8 +7,8 @@
     …        /_ministack/sqs/messages?account=…&QueueUrl=…                      MiniStack's name of the same
 
 Answers are ReceiveMessage's, in XML, or in JSON to those that accept it. They
-are made on a thread, and hold 16 MiB of bodies at the most: how many messages
-were left out stands in the header X-Trunkline-Not-Shown.
+are made on a thread. What is looked at is bounded (see services.sqs.inspection):
+if there is more, the header X-Trunkline-More says so.
 """
 
 from __future__ import annotations
@@ -28,15 +28,12 @@ from trunkline.wire.protocols.old_json import OldJsonCodec, accepts_json
 from trunkline.wire.shapes import ServiceModel
 
 _ROOTS = ("/_aws/sqs/messages", "/_ministack/sqs/messages")
-
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _ACTION = "ReceiveMessage"
 _JSON = ("Content-Type", "application/json")
-_MOST_BYTES = 16 << 20
-"""Bodies in one answer: it is put together in memory."""
 
-Look = Callable[[str, str, str, bool, bool], Awaitable[list[dict[str, Any]]]]
-"""(account, region, queue, in flight too, delayed too) -> messages as ReceiveMessage shows them."""
+Look = Callable[[str, str, str, bool, bool], Awaitable[tuple[list[dict[str, Any]], bool]]]
+"""(account, region, queue, in flight too, delayed too) -> messages as ReceiveMessage shows them; are there more?"""
 
 Empty = Callable[[str, str, str], Awaitable[None]]
 """(account, region, queue) -> when all its messages are deleted."""
@@ -85,15 +82,13 @@ class SqsPages:
             if request.method == "DELETE":
                 await self._empty(account, region, name)
                 return HttpResponse(200, (_JSON,), json.dumps({"purged": name}).encode())
-            found = await self._look(
+            shown, more = await self._look(
                 account, region, name, _said(parameters, "ShowInvisible"), _said(parameters, "ShowDelayed")
             )
-            shown = _first(found)
             output = {"Messages": shown} if shown else {}
             response = await asyncio.to_thread(coder.encode, _ACTION, output, request_id)
-            if len(shown) < len(found):
-                left_out = ("X-Trunkline-Not-Shown", str(len(found) - len(shown)))
-                response.headers = (*response.headers, left_out)
+            if more:
+                response.headers = (*response.headers, ("X-Trunkline-More", "true"))
             return response
         except ServiceError as error:
             return coder.encode_error(error, request_id)
@@ -127,16 +122,6 @@ class SqsPages:
         if place is None:
             raise ServiceError("MissingParameter", "The request must contain the parameter QueueUrl.")
         return place.account or account, place.region or region, place.name
-
-
-def _first(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As many as fit into an answer, and one at least."""
-    size = 0
-    for number, message in enumerate(messages):
-        size += len(message["Body"].encode("utf-8", "replace"))
-        if size > _MOST_BYTES and number > 0:
-            return messages[:number]
-    return messages
 
 
 def _said(parameters: Mapping[str, Any], name: str) -> bool:

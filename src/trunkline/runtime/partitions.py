@@ -340,6 +340,10 @@ class Partitions:
         """Every catalogue of the node, loaded or not, with its partition."""
         return list(self._catalogues.items())
 
+    def after_commits(self, action: Callable[[], None]) -> None:
+        """Call ``action`` when everything that was enqueued so far is durable or has failed; now if it is."""
+        self.commits.after(action)
+
     @property
     def short(self) -> bool:
         """Is there hardly any room on the disk? Then nothing more is taken; see storage.reserve."""

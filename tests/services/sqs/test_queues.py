@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -44,6 +45,7 @@ class Runtime:
         self.loads: list[tuple[str, str]] = []
         self.allotted = 0
         self.short = False
+        self.committing: list[Callable[[], None]] | None = None
         self.counts = Counts(0, 0, 0)
         self.fault: ServiceError | None = None
 
@@ -54,6 +56,12 @@ class Runtime:
         [catalogue] = [each for each in self.catalogues.values() if each.partition == partition]
         for token, answer in catalogue.handle(command, self.now).answers:
             token.release(self.fault or answer)
+
+    def after_commits(self, action: Callable[[], None]) -> None:
+        if self.committing is None:
+            action()
+        else:
+            self.committing.append(action)
 
     def allot(self) -> int:
         self.allotted += 1
@@ -205,6 +213,31 @@ def test_creating_a_queue_again_with_what_means_nothing_to_it_finds_it(client: C
     for name, period in (("q", "300"), ("r", "600")):
         url = client.create(name, KmsDataKeyReusePeriodSeconds=period, SqsManagedSseEnabled="true")
         assert client.create(name, KmsDataKeyReusePeriodSeconds=period, SqsManagedSseEnabled="true") == url
+
+
+def test_what_is_not_enforced_is_said_once_for_each_queue(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    policy = json.dumps({"Statement": []})
+    client.create("q", KmsMasterKeyId="k", VisibilityTimeout="5")
+    client.create("plain", SqsManagedSseEnabled="false")
+    for _ in range(2):
+        client.call("SetQueueAttributes", QueueUrl="q", Attributes={"Policy": policy})
+    client.call("AddPermission", QueueUrl="plain", Label="l", AWSAccountIds=["111111111111"], Actions=["SendMessage"])
+    client.call("SetQueueAttributes", QueueUrl="q", Attributes={"Policy": ""})
+    said = [record.getMessage().split(",")[0] for record in caplog.records]
+    assert said == [f"{HERE}q has KmsMasterKeyId", f"{HERE}q has Policy", f"{HERE}plain has Policy"]
+
+
+def test_a_refusal_waits_for_what_it_may_have_been_decided_on(client: Client) -> None:
+    client.create("q")
+    client.call("DeleteQueue", QueueUrl="q")
+    client.runtime.committing = []
+    call = Call("SendMessage")
+    client.operations["SendMessage"]({"QueueUrl": "q", "MessageBody": "m"}, call)
+    assert call.answers == []
+    [then] = client.runtime.committing
+    then()
+    [refusal] = call.answers
+    assert isinstance(refusal, ServiceError) and refusal.name == "QueueDoesNotExist"
 
 
 def test_a_change_that_cannot_be_stored_fails_the_call(client: Client) -> None:

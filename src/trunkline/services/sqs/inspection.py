@@ -27,21 +27,26 @@ class View:
     invisible: bool = False
     delayed: bool = False
     limit: int = 10_000
+    bytes: int = 16 << 20
+    """Of bodies: an answer is put together in memory."""
 
 
 class Inspection:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def messages(self, account: str, region: str, name: str, view: View) -> list[dict[str, Any]]:
-        """Messages as ReceiveMessage would show them, with IsVisible and IsDelayed. QueueDoesNotExist."""
+    async def messages(self, account: str, region: str, name: str, view: View) -> tuple[list[dict[str, Any]], bool]:
+        """Messages as ReceiveMessage would show them, with IsVisible and IsDelayed, and are there more?
+
+        As many as ``view`` allows, and one at least. QueueDoesNotExist.
+        """
         catalogue = await self._catalogue(account, region)
         entry = catalogue.find(name)
         if entry is None:
             raise no_such_queue()
         found: list[dict[str, Any]] = []
-        after = 0
-        while len(found) < view.limit:
+        after = size = 0
+        while True:
             page = await self._page(entry.partition, after)
             for glimpse, row in zip(page.seen, page.rows, strict=False):
                 if row is None or (glimpse.state == "in flight" and not view.invisible):
@@ -52,11 +57,13 @@ class Inspection:
                 message = render(row, HANDLE, glimpse.receives, glimpse.first_received, sequence, lambda _: True, _ALL)
                 message["Attributes"]["IsVisible"] = str(glimpse.state != "in flight").lower()
                 message["Attributes"]["IsDelayed"] = str(glimpse.state == "delayed").lower()
+                size += len(message["Body"].encode())
+                if len(found) == view.limit or (found and size > view.bytes):
+                    return found, True
                 found.append(message)
             if not page.next:
-                break
+                return found, False
             after = page.next
-        return found[: view.limit]
 
     async def purge(self, account: str, region: str, name: str) -> None:
         """Delete all messages of a queue, however short ago that was done before. QueueDoesNotExist."""

@@ -26,6 +26,7 @@ from trunkline.services.sqs.catalogue import (
 from trunkline.services.sqs.commands import Count, Counts
 from trunkline.services.sqs.errors import invalid, invalid_value, missing, no_room, no_such_queue, unknown_attribute
 from trunkline.services.sqs.limits import PAGE
+from trunkline.services.sqs.notices import Notices
 from trunkline.services.sqs.seams import Runtime
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -51,6 +52,7 @@ class QueueOperations:
         self._runtime = runtime
         self._tell = runtime.tell
         self._allot = runtime.allot
+        self._notices = Notices()
 
     def operations(self) -> dict[str, Operation]:
         return {
@@ -85,13 +87,27 @@ class QueueOperations:
             _check_name(name, attributes)
         # An id is only spent where it may be needed: asking again for a queue that exists must cost nothing.
         partition = present.partition if present is not None else self._allot()
-        token = Shaped(call, lambda entry: {"QueueUrl": self._directory.url(catalogue, entry.name, call)})
+
+        def made(entry: Entry) -> dict[str, Any]:
+            self._notices.stored(entry.arn, attributes)
+            return {"QueueUrl": self._directory.url(catalogue, entry.name, call)}
+
+        token = Shaped(call, made)
         self._tell(catalogue.partition, Create(token, name, partition, attributes, params.get("tags", {})))
 
     def delete_queue(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html"""
         entry = self._directory.find(params.get("QueueUrl"), call)
         self._change(entry, Remove(Done(call), entry.name))
+
+    def _noticed(self, call: Call, entry: Entry, attributes: dict[str, str]) -> Shaped:
+        """A token that says, when ``attributes`` are stored, what of them is not enforced."""
+
+        def done(_: Any) -> dict[str, Any]:
+            self._notices.stored(entry.arn, attributes)
+            return {}
+
+        return Shaped(call, done)
 
     def _change(self, entry: Entry, command: Any) -> None:
         self._tell(self._directory.of(entry).partition, command)
@@ -165,7 +181,8 @@ class QueueOperations:
     def set_queue_attributes(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
         entry = self._directory.find(params.get("QueueUrl"), call)
-        self._change(entry, SetAttributes(Done(call), entry.name, params["Attributes"]))
+        attributes = params["Attributes"]
+        self._change(entry, SetAttributes(self._noticed(call, entry, attributes), entry.name, attributes))
 
     def tag_queue(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_TagQueue.html"""
@@ -187,7 +204,8 @@ class QueueOperations:
         entry = self._directory.find(params.get("QueueUrl"), call)
         label, accounts, actions = params["Label"], params["AWSAccountIds"], params["Actions"]
         permissions.check(label, accounts, actions)
-        self._change(entry, AddPermission(Done(call), entry.name, label, accounts, actions))
+        token = self._noticed(call, entry, {"Policy": label})
+        self._change(entry, AddPermission(token, entry.name, label, accounts, actions))
 
     def remove_permission(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_RemovePermission.html"""

@@ -7,6 +7,7 @@ operation has done anything), it is loaded first and the operation runs again.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 from trunkline.kernel.call import Call, Operation
@@ -86,6 +87,9 @@ class SqsService:
                 operation(params, call)
             except _NotLoaded as place:
                 self._after_load(place.account, place.region, operation, params, call)
+            except ServiceError as error:
+                # It may be decided on what is not durable yet, such as a delete: nobody may see that before it is.
+                self._runtime.after_commits(partial(call.fail, error))
 
         return run
 
