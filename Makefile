@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 OLD := .cache/old-clients
 SERVE ?=
+# Test processes at a time.
+JOBS ?= 2
 BENCH ?=
 
 .PHONY: run test test-fast lint bench docs clean
@@ -11,10 +13,10 @@ run: .venv/.installed
 	$(BIN)/trunkline serve $(SERVE)
 
 test: lint $(OLD)/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS)
 
 test-fast: .venv/.tested $(OLD)/.installed
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
 
 lint: .venv/.tested
 	$(BIN)/ruff check .
