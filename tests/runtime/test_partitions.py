@@ -540,6 +540,23 @@ def test_an_alarm_that_could_not_be_heard_rings_again() -> None:
     in_house(scenario)
 
 
+def test_a_machine_whose_rows_could_not_be_read_goes_on_with_what_its_alarm_was_for() -> None:
+    async def scenario(house: House) -> None:
+        soon = house.clock.freeze() + 1_000
+        await house.ask(house.one, Sleep(Token(), soon, durable=True))
+        toy = house.toy(house.one)
+        assert toy is not None
+        toy.wake_at = NEVER  # it is under way, and waits for rows
+        house.store.reads = [False]
+        assert isinstance(await house.ask(house.one, Ask(Token())), ServiceUnavailable)
+        assert house.partitions.alarms.earliest() == NEVER
+        house.wake_what_is_unwoken()
+        await house.partitions.settle()
+        assert any(key == b"\x02woken" for key, _ in await house.rows(house.one))
+
+    in_house(scenario)
+
+
 def test_machines_of_a_failed_commit_find_out_what_they_have_to_do() -> None:
     async def scenario(house: House) -> None:
         soon = house.clock.now() + 60_000

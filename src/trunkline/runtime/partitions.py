@@ -146,6 +146,7 @@ class Partitions:
         self._round_timer: asyncio.TimerHandle | None = None
         self._unwoken: set[int] = set()
         self._wake_timer: asyncio.TimerHandle | None = None
+        self._stopping = False
         self.secret = secret
 
     def register(self, service: str, factory: Factory) -> None:
@@ -208,6 +209,7 @@ class Partitions:
         """Refuse waiting callers, flush everything, close the store."""
         if self._round_timer is not None:
             self._round_timer.cancel()
+        self._stopping = True
         if self._wake_timer is not None:
             self._wake_timer.cancel()
         self.alarms.stop()
@@ -456,7 +458,7 @@ class Partitions:
     def _wake_later(self, partitions: Iterable[int]) -> None:
         """Wake machines in a while, in real time: they are to find out what they have to do."""
         self._unwoken.update(partitions)
-        if self._unwoken and self._wake_timer is None:
+        if self._unwoken and self._wake_timer is None and not self._stopping:
             self._wake_timer = asyncio.get_running_loop().call_later(_REPEAT, self._wake_unwoken)
 
     def _wake_unwoken(self) -> None:
@@ -788,10 +790,15 @@ class Partitions:
         self._wake_later(partitions - self._catalogue_of.keys())
 
     def _drop(self, partitions: list[int], error: ServiceError) -> None:
-        """Forget machines; who waits in them is refused. A catalogue takes along what was built from it."""
+        """Forget machines; who waits in them is refused. A catalogue takes along what was built from it.
+
+        One that has a durable alarm is woken in a while: what that was for may have been under way, and go on with rows
+        that will not come now.
+        """
         dropped = set(partitions)
         if not dropped.isdisjoint(self._catalogue_of):
             dropped |= {slot.partition for slot in self._slots.values() if slot.owner in dropped}
+        self._wake_later(dropped & self._alarm_rows.keys())
         for partition in dropped:
             slot = self._slots.get(partition)
             if slot is None:

@@ -319,7 +319,7 @@ class QueueMachine(ABC):
             return self._serve_at
         if not self._needs:
             return self.durable_wake_at
-        expire_at = NEVER if any(self._asked(kind) for kind in _EXPIRING) else self._expire_at
+        expire_at = NEVER if self._expiring else self._expire_at
         move_at = NEVER if self._asked("task") else self._moves.next_at
         return min(self._serve_at, expire_at, move_at)
 
@@ -519,9 +519,14 @@ class QueueMachine(ABC):
         self._expire_at = NEVER if not self._live or self._oldest >= NEVER else self._oldest + self.settings.retention
         self.durable_wake_at = min(self._expire_at, self._moves.next_at)
 
+    @property
+    def _expiring(self) -> bool:
+        """Are rows under way of what is past its retention?"""
+        return any(kind in _EXPIRING for kind, _ in self._needs.values())
+
     def _ask_expired(self, step: Step) -> None:
         """Begin to delete what is past its retention, unless that is under way."""
-        if not any(self._asked(kind) for kind in _EXPIRING):
+        if not self._expiring:
             self._added = NEVER
             self._ask_more_expired(step)
 
