@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OLD := .cache/old-clients
+JS := tests/consumers/js/node_modules/.installed
 SERVE ?=
 # Test processes at a time.
 JOBS ?= 2
@@ -12,7 +13,7 @@ BENCH ?=
 run: .venv/.installed
 	$(BIN)/trunkline serve $(SERVE)
 
-test: lint $(OLD)/.installed
+test: lint $(OLD)/.installed $(JS)
 	$(BIN)/pytest -n $(JOBS)
 
 test-fast: .venv/.tested $(OLD)/.installed
@@ -50,5 +51,9 @@ $(OLD)/.installed: .venv/bin/python
 		botocore==1.29.0 boto3==1.26.0
 	touch $@
 
+# Clients in other languages; where their tools are missing this says so, and their tests skip.
+$(JS): tests/consumers/install.sh tests/consumers/js/package-lock.json
+	tests/consumers/install.sh js
+
 clean:
-	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache tests/consumers/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

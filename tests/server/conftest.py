@@ -2,101 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-
-_SESSION = boto3.session.Session()
-"""One for all: each reads the service models again."""
-
-
-class Server:
-    """``python -m trunkline serve`` on a free port of loopback."""
-
-    def __init__(self, *options: str) -> None:
-        self.options = options
-        self.process: subprocess.Popen[str]
-        self._clients: dict[Any, Any] = {}
-        self.port = 0
-
-    def start(self) -> Server:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("TRUNKLINE_", "LOCALSTACK_", "AWS_"))}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "trunkline", "serve", "--port", "0", *self.options],
-            stdout=subprocess.PIPE,
-            stderr=None,
-            text=True,
-            env=environment,
-        )
-        assert self.process.stdout is not None
-        self.banner = ""
-        for line in self.process.stdout:
-            if line.strip() == "Ready.":
-                break
-            self.banner += line
-        else:
-            raise RuntimeError(f"the server did not start: {self.banner}")
-        self.port = int(self.banner.split("http://127.0.0.1:")[1].split()[0].strip("/,;"))
-        return self
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=15)
-
-    def client(self, service: str = "sqs", account: str = "test", region: str = "us-east-1", **config: Any) -> Any:
-        place = (self.port, service, account, region, tuple(sorted(config.items())))
-        if place not in self._clients:
-            self._clients[place] = self._make_client(service, account, region, config)
-        return self._clients[place]
-
-    def _make_client(self, service: str, account: str, region: str, config: dict[str, Any]) -> Any:
-        options = {"retries": {"max_attempts": 0}, "max_pool_connections": 50, "read_timeout": 30, **config}
-        return _SESSION.client(
-            service,
-            endpoint_url=self.url,
-            region_name=region,
-            aws_access_key_id=account,
-            aws_secret_access_key="test",
-            config=Config(**options),
-        )
-
-    def http(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers or {}, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def clock(self, action: str = "", **body: Any) -> Any:
-        if not action:
-            return json.loads(self.http("GET", "/_trunkline/clock")[1])
-        status, answer = self.http("POST", f"/_trunkline/clock/{action}", body)
-        assert status == 200, answer
-        return json.loads(answer)
+from servers import Server
 
 
 @pytest.fixture(scope="session")

@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools import installed
 
 SCRIPT = Path(__file__).with_name("old_client.py")
 PACKAGES = Path(os.environ.get("TRUNKLINE_OLD_CLIENTS") or Path(__file__).parents[2] / ".cache" / "old-clients")
 
 SCENARIOS = [line[4:].split("(")[0] for line in SCRIPT.read_text().splitlines() if line.startswith("def it_")]
 
-pytestmark = pytest.mark.skipif(
-    not (PACKAGES / "botocore").is_dir(), reason=f"botocore 1.29.0 is not in {PACKAGES}; make test puts it there"
-)
-
 
 @pytest.fixture(scope="module")
 def outcomes(shared: Any) -> dict[str, str]:
     """What became of each scenario: nothing, or the error that it ended in."""
+    installed(PACKAGES / "botocore", by="make test")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
     done = subprocess.run(
         [sys.executable, str(SCRIPT), shared.url],
