@@ -14,7 +14,8 @@ import pytest
 
 from trunkline.cli import main
 from trunkline.dump import readable
-from trunkline.storage.sqlite import FILE, SqliteStore
+from trunkline.storage.sqlite import SqliteStore
+from trunkline.storage.sqlite_file import FILE
 from trunkline.storage.store import Part
 from trunkline.testing import InMemory
 

@@ -32,7 +32,7 @@ from trunkline.services.sqs.catalogue import DELETED, ENTRY
 from trunkline.services.sqs.messages import Attribute, decode_tail
 from trunkline.services.sqs.move_tasks import Progress
 from trunkline.services.sqs.rows import MessageRow, StateRow
-from trunkline.storage.sqlite import read_rows
+from trunkline.storage.sqlite_file import read_rows
 from trunkline.storage.store import StoreError
 
 Line = dict[str, Any]

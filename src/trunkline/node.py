@@ -39,8 +39,10 @@ from trunkline.services.sqs.receipts import Receipts
 from trunkline.services.sqs.service import SqsService
 from trunkline.services.sts.service import StsService
 from trunkline.settings import Settings, flag
+from trunkline.storage.directory import DataDirectoryInUse
 from trunkline.storage.memory import MemoryStore
-from trunkline.storage.sqlite import DataDirectoryInUse, NewerFormat, SqliteStore
+from trunkline.storage.sqlite import SqliteStore
+from trunkline.storage.sqlite_file import NewerFormat
 from trunkline.storage.store import Store, StoreError
 from trunkline.unenforced import UNENFORCED
 

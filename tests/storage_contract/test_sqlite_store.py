@@ -16,8 +16,10 @@ import pytest
 
 from trunkline.kernel.time import RealClock
 from trunkline.storage import reserve as reserves
-from trunkline.storage import sqlite
-from trunkline.storage.sqlite import FILE, LOCK, DataDirectoryInUse, NewerFormat, SqliteStore, read_rows
+from trunkline.storage import sqlite_file
+from trunkline.storage.directory import LOCK, DataDirectoryInUse
+from trunkline.storage.sqlite import SqliteStore
+from trunkline.storage.sqlite_file import FILE, NewerFormat, read_rows
 from trunkline.storage.store import Part, StoreError, StoreFull, StoreLost
 
 
@@ -105,7 +107,7 @@ def test_a_newer_format_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     assert "99" in str(refusal.value) and "newer Trunkline" in str(refusal.value)
     assert (tmp_path / FILE).read_bytes() == before
     with plain(tmp_path) as connection:
-        connection.execute(f"PRAGMA user_version={sqlite.FORMAT}")
+        connection.execute(f"PRAGMA user_version={sqlite_file.FORMAT}")
     opening(tmp_path)  # the refusal did not keep the lock
 
 
@@ -116,7 +118,7 @@ def test_an_older_format_is_upgraded_step_by_step_as_it_is_opened(
         await store.commit([unit((b"k", b"v"))])
 
     in_directory(tmp_path, write)
-    old = sqlite.FORMAT
+    old = sqlite_file.FORMAT
 
     def first(connection: sqlite3.Connection) -> None:
         connection.execute("CREATE TABLE added(a)")
@@ -124,8 +126,8 @@ def test_an_older_format_is_upgraded_step_by_step_as_it_is_opened(
     def second(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO added VALUES (7)")
 
-    monkeypatch.setattr(sqlite, "FORMAT", old + 2)
-    monkeypatch.setattr(sqlite, "UPGRADES", {old: first, old + 1: second})
+    monkeypatch.setattr(sqlite_file, "FORMAT", old + 2)
+    monkeypatch.setattr(sqlite_file, "UPGRADES", {old: first, old + 1: second})
     opening(tmp_path)
     with plain(tmp_path) as connection:
         assert connection.execute("PRAGMA user_version").fetchall() == [(old + 2,)]
@@ -136,18 +138,18 @@ def test_an_older_format_is_upgraded_step_by_step_as_it_is_opened(
 
 def test_an_upgrade_that_fails_leaves_the_older_format_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opening(tmp_path)
-    old = sqlite.FORMAT
+    old = sqlite_file.FORMAT
 
     def upgrade(connection: sqlite3.Connection) -> None:
         connection.execute("CREATE TABLE half_done(a)")
         connection.execute("INSERT INTO nowhere VALUES (1)")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "FORMAT", old + 1)
-        patch.setattr(sqlite, "UPGRADES", {old: upgrade})
+        patch.setattr(sqlite_file, "FORMAT", old + 1)
+        patch.setattr(sqlite_file, "UPGRADES", {old: upgrade})
         with pytest.raises(StoreError, match="nowhere"):
             opening(tmp_path)
-        patch.setattr(sqlite, "UPGRADES", {})
+        patch.setattr(sqlite_file, "UPGRADES", {})
         with pytest.raises(StoreError, match=f"format {old}, from which no upgrade is known"):
             opening(tmp_path)
     with plain(tmp_path) as connection:
@@ -252,7 +254,7 @@ def test_a_new_file_has_its_page_size_vacuum_mode_and_application_id(tmp_path: P
         assert pragma("page_size") == 4096
         assert pragma("auto_vacuum") == 2  # incremental
         assert pragma("application_id") == int.from_bytes(b"TRKL", "big")
-        assert pragma("user_version") == sqlite.FORMAT
+        assert pragma("user_version") == sqlite_file.FORMAT
         assert pragma("journal_mode") == "wal"
 
 
@@ -267,9 +269,9 @@ def test_durability_decides_whether_a_commit_waits_for_the_disk(tmp_path: Path) 
 def test_a_file_with_another_page_size_is_refused(tmp_path: Path) -> None:
     with plain(tmp_path) as connection:
         connection.execute("PRAGMA page_size=8192")
-        connection.execute(f"PRAGMA application_id={sqlite.APPLICATION_ID}")
+        connection.execute(f"PRAGMA application_id={sqlite_file.APPLICATION_ID}")
         connection.execute("CREATE TABLE rows(a)")
-        connection.execute(f"PRAGMA user_version={sqlite.FORMAT}")
+        connection.execute(f"PRAGMA user_version={sqlite_file.FORMAT}")
     with pytest.raises(StoreError, match="page size"):
         opening(tmp_path)
 

@@ -1,8 +1,5 @@
 """The durable store of one node: a SQLite file in WAL mode, one writer thread, one reader thread.
 
-    rows(partition INTEGER, key BLOB, value BLOB, PRIMARY KEY(partition, key)) WITHOUT ROWID
-    leases(shard INTEGER PRIMARY KEY, epoch INTEGER)
-
 Group commit: a whole commit is one transaction and one fsync of the WAL, and
 up to 1,024 rows it is also one statement, for every step through the Python
 binding hands the interpreter lock to and fro, and under load that costs more
@@ -30,32 +27,25 @@ next commit is tried.
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
 import logging
-import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from trunkline.kernel.step import Row
 from trunkline.kernel.time import RealClock
+from trunkline.storage.directory import DataDirectory
 from trunkline.storage.reserve import Reserve, Space, space
-from trunkline.storage.store import SHARDS, Outcome, StoreError, StoreFull, StoreLost, Unit
+from trunkline.storage.sqlite_file import FILE, PAGE_SIZE, Transaction, cannot_open, connect, is_full, translated
+from trunkline.storage.store import SHARDS, Outcome, StoreError, StoreLost, Unit
 
 log = logging.getLogger(__name__)
 
-FILE = "trunkline.db"
-LOCK = "trunkline.lock"
-APPLICATION_ID = 0x54524B4C  # "TRKL"
-FORMAT = 1
-"""user_version of the file. A newer one is refused, an older one upgraded by UPGRADES."""
-PAGE_SIZE = 4096
 CHECKPOINT_PAGES = 20_000
 _IDLE_SECONDS = 0.25
 _VACUUM_PAGES = 256
@@ -73,30 +63,6 @@ _MOST_SLOW = 5
 """forty times as long as the second took, and up to 320 times if that repeats itself."""
 _ONE_STATEMENT = 1_024
 """Rows that one statement carries at the most (SQLite allows 10,922)."""
-
-_CHANGES = """
-CREATE TEMP VIEW changes AS SELECT partition, key, value FROM main.rows;
-CREATE TEMP TRIGGER put INSTEAD OF INSERT ON changes WHEN NEW.value IS NOT NULL BEGIN
-    INSERT OR REPLACE INTO rows(partition, key, value) VALUES (NEW.partition, NEW.key, NEW.value);
-END;
-CREATE TEMP TRIGGER dropped INSTEAD OF INSERT ON changes WHEN NEW.value IS NULL BEGIN
-    DELETE FROM rows WHERE partition = NEW.partition AND key = NEW.key;
-END;
-"""
-
-UPGRADES: dict[int, Callable[[sqlite3.Connection], None]] = {}
-"""From format n to n + 1, in one transaction (so without executescript, which would end it).
-
-Values carry versions of their own and are upgraded on read, so none is rewritten here.
-"""
-
-
-class DataDirectoryInUse(StoreError):
-    """Another server holds the data directory."""
-
-
-class NewerFormat(StoreError):
-    """The data was written by a newer Trunkline."""
 
 
 class SqliteStore:
@@ -117,7 +83,7 @@ class SqliteStore:
         self._path = Path(path)
         self._durability = durability
         self._epochs: dict[int, int] = {}
-        self._lock: int | None = None
+        self._directory = DataDirectory(self._path)
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any] | None] | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any] | None] | None] = (
             queue.SimpleQueue()
@@ -159,33 +125,28 @@ class SqliteStore:
         """DataDirectoryInUse, NewerFormat, or StoreError with a text for people."""
         self._loop = asyncio.get_running_loop()
         try:
-            # What lies in queues is nobody else's. A directory that is there already is as its owner wants it.
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._take_lock()
-            _make_private(self._path / FILE)
+            self._directory.take()
         except OSError as error:
-            self._release_lock()
-            raise StoreError(_cannot_open(error.filename or self._path, error)) from error
+            self._directory.let_go()
+            raise StoreError(cannot_open(error.filename or self._path, error)) from error
         self._reserve = Reserve(self._path, self._space)
         try:
             try:
-                self._writer = _connect(self._path / FILE, self._durability)
+                self._writer = connect(self._path / FILE, self._durability)
             except sqlite3.Error as error:
-                if not (_is_full(error) and self._reserve.drop()):
+                if not (is_full(error) and self._reserve.drop()):
                     raise
-                self._writer = _connect(self._path / FILE, self._durability)
+                self._writer = connect(self._path / FILE, self._durability)
             self._reader = sqlite3.connect(self._path / FILE, check_same_thread=False, isolation_level=None)
             self._reader.execute("PRAGMA query_only=ON")
             self._epochs = dict(self._writer.execute("SELECT shard, epoch FROM leases"))
         except sqlite3.Error as error:
-            self._release_lock()
-            raise StoreError(_cannot_open(self._path / FILE, error)) from error
+            self._directory.let_go()
+            raise StoreError(cannot_open(self._path / FILE, error)) from error
         except StoreError:
-            self._release_lock()
+            self._directory.let_go()
             raise
-        _sync_directory(self._path)
-        with suppress(OSError):  # it may be somebody else's
-            _sync_directory(self._path.absolute().parent)
+        self._directory.sync()
         self._limit_wal()
         self._look_for_room()
         for name, jobs, idle in (("writer", self._jobs, self._rest), ("reader", self._reads, None)):
@@ -194,27 +155,6 @@ class SqliteStore:
             self._threads.append(thread)
         self._tended = True
         self._post(_nothing)
-
-    def _take_lock(self) -> None:
-        self._lock = os.open(self._path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
-            os.close(self._lock)
-            self._lock = None
-            raise DataDirectoryInUse(
-                f"the data directory {self._path} is in use by another server"
-                + (f" (process {holder})" if holder else "")
-                + ". Stop it, or give this one its own directory with --data."
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
     async def close(self) -> None:
         if not self._threads:
@@ -229,7 +169,7 @@ class SqliteStore:
             await self._loop.run_in_executor(None, thread.join)
         self._reader.close()
         self._writer.close()
-        self._release_lock()
+        self._directory.let_go()
 
     def _last_checkpoint(self) -> None:
         if self._doubtful:
@@ -309,10 +249,10 @@ class SqliteStore:
         taken = {shard: self._epochs.get(shard, 0) + 1 for shard in shards}
         self._probe()
         try:
-            with _Transaction(self._writer):
+            with Transaction(self._writer):
                 self._writer.executemany("INSERT OR REPLACE INTO leases VALUES (?, ?)", taken.items())
         except sqlite3.Error as error:
-            if _is_full(error) and self._reserve.drop():
+            if is_full(error) and self._reserve.drop():
                 return self._lease(shards)
             raise self._met(error) from error
         self._epochs |= taken
@@ -321,11 +261,11 @@ class SqliteStore:
     def _met(self, error: sqlite3.Error) -> StoreError:
         """A write failed. On a full disk the reserve is for what makes room."""
         self._doubtful = True
-        if _is_full(error):
+        if is_full(error):
             if self._reserve.drop():
                 log.error("The disk is full: nothing more is taken until there is room")
             self.short = True
-        return _translated(error)
+        return translated(error)
 
     async def commit(self, units: list[Unit]) -> Outcome:
         known = self._failures_known
@@ -414,7 +354,7 @@ class SqliteStore:
                 # A transaction by itself: written and synced in one go, without the interpreter lock.
                 _run_padded(self._writer, statements, flat)
             else:
-                with _Transaction(self._writer):
+                with Transaction(self._writer):
                     for at in range(0, len(flat), 3 * _ONE_STATEMENT):
                         _run_padded(self._writer, statements, flat[at : at + 3 * _ONE_STATEMENT])
         except sqlite3.Error as error:
@@ -425,7 +365,7 @@ class SqliteStore:
         if not self._doubtful:
             return
         try:
-            with _Transaction(self._writer):
+            with Transaction(self._writer):
                 self._writer.execute("INSERT OR REPLACE INTO leases VALUES (-1, 1)")
         except sqlite3.Error as error:
             raise self._met(error) from error
@@ -445,7 +385,7 @@ class SqliteStore:
                 found.append(None if row is None else row[0])
             return found
         except sqlite3.Error as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     async def scan(
         self, partition: int, epoch: int, start: bytes, end: bytes, limit: int, max_bytes: int = 1 << 20
@@ -471,7 +411,7 @@ class SqliteStore:
                 rows.append(row)
             return rows, True
         except sqlite3.Error as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         finally:
             cursor.close()  # ends the read transaction, or the WAL could not be reset
 
@@ -484,7 +424,7 @@ class SqliteStore:
         upper, bound = ("AND key<?", (end,)) if end else ("", ())
         self._dirty = self._freed = True
         try:
-            with _Transaction(self._writer):
+            with Transaction(self._writer):
                 gone = self._writer.execute(
                     "DELETE FROM rows WHERE partition=? AND key IN "
                     f"(SELECT key FROM rows WHERE partition=? AND key>=? {upper} ORDER BY key LIMIT ?) "
@@ -509,7 +449,7 @@ class SqliteStore:
                 return False  # it would fail half-way, and leave no room for anything else
             [(busy, *_)] = self._writer.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         except sqlite3.Error as error:
-            if _is_full(error):
+            if is_full(error):
                 self._met(error)
             log.warning("Checkpoint put off: %s", error)
             return False
@@ -554,7 +494,7 @@ class SqliteStore:
                     self._shrunk = not self._checkpoint("TRUNCATE")
                     self._dirty = self._shrunk or self._freed
             except sqlite3.Error as error:
-                if _is_full(error):
+                if is_full(error):
                     self._met(error)
                 log.warning("Housekeeping put off: %s", error)
         busy = self.short or not quiet or (self._dirty and not self._doubtful)
@@ -588,28 +528,6 @@ class SqliteStore:
         return bool(free > pages)
 
 
-class _Transaction:
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            try:
-                self._connection.execute("COMMIT")
-                return
-            except sqlite3.Error:
-                self._roll_back()
-                raise
-        self._roll_back()
-
-    def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-
-
 def _statement(table: str, verb: str) -> Callable[[int], str]:
     """The text that writes so many rows, made once for each number."""
     return cache(lambda rows: f"{verb} INTO {table}(partition, key, value) VALUES " + ",".join(["(?,?,?)"] * rows))
@@ -629,141 +547,6 @@ def _run_padded(connection: sqlite3.Connection, statement: Callable[[int], str],
     connection.execute(statement(rows), flat)
 
 
-def _connect(file: Path, durability: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None, cached_statements=256)
-    try:
-        _prepare(connection, file, durability)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> None:
-    def pragma(name: str) -> Any:
-        return connection.execute(f"PRAGMA {name}").fetchone()[0]
-
-    fresh = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    found = _check_ours(connection, file, fresh)  # before anything is changed
-    if fresh:
-        connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-    connection.execute("PRAGMA journal_mode=WAL")
-    # A file that may only be read opens all the same; it is to be said now, not at the first write.
-    connection.execute(f"PRAGMA user_version={found}")
-    connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'fsync' else 'OFF'}")
-    connection.execute("PRAGMA wal_autocheckpoint=0")
-    connection.execute("PRAGMA busy_timeout=0")  # a checkpoint that a reader keeps from its end must not wait for it
-    connection.execute("PRAGMA cache_size=-16384")
-    # Debian compiles it in: every page of a deleted message would be written once more, full of zeros.
-    connection.execute("PRAGMA secure_delete=OFF")
-    connection.execute("PRAGMA temp_store=MEMORY")
-    if fresh:
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.executescript(
-            "BEGIN;"
-            "CREATE TABLE rows(partition INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
-            " PRIMARY KEY(partition, key)) WITHOUT ROWID;"
-            "CREATE TABLE leases(shard INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);"
-            f"PRAGMA user_version={FORMAT};"
-            "COMMIT;"
-        )
-        found = FORMAT
-    while found < FORMAT:
-        upgrade = UPGRADES.get(found)
-        if upgrade is None:
-            raise StoreError(f"the data in {file} has format {found}, from which no upgrade is known")
-        log.info("Upgrading %s from format %d", file, found)
-        with _Transaction(connection):
-            upgrade(connection)
-            found += 1
-            connection.execute(f"PRAGMA user_version={found}")
-    connection.executescript(_CHANGES)
-    if (pragma("page_size"), pragma("auto_vacuum"), pragma("application_id")) != (PAGE_SIZE, 2, APPLICATION_ID):
-        raise StoreError(f"{file} was not made by Trunkline: its page size, vacuum mode or application id differ")
-
-
-def _check_ours(connection: sqlite3.Connection, file: Path, fresh: bool) -> int:
-    """The format of a file of ours, which has its application id before its first table. StoreError, NewerFormat."""
-    [(application,)] = connection.execute("PRAGMA application_id").fetchall()
-    if application not in ((0, APPLICATION_ID) if fresh else (APPLICATION_ID,)):
-        raise StoreError(f"{file} is a SQLite file of another program")
-    [(found,)] = connection.execute("PRAGMA user_version").fetchall()
-    if found > FORMAT:
-        raise NewerFormat(
-            f"the data in {file} has format {found}; this Trunkline knows up to {FORMAT}. Use a newer Trunkline."
-        )
-    return int(found)
-
-
-def read_rows(path: Path | str) -> Iterator[tuple[int, bytes, bytes]]:
-    """Every row (partition, key, value) of a data directory, read-only. NewerFormat, or StoreError if there is none.
-
-    Page by page: a read that stays open, as long as somebody looks at what it gave, would keep a running server from
-    folding its WAL in. A row may therefore be later than one before it.
-    """
-    file = Path(path) / FILE
-    if not file.exists():
-        raise StoreError(f"there is no Trunkline data in {path}")
-    try:
-        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            _check_ours(connection, file, fresh=False)
-            after: tuple[int, bytes] = (-1, b"")
-            while page := connection.execute(_PAGE, (*after, _PAGE_ROWS)).fetchall():
-                yield from page
-                after = page[-1][:2]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StoreError(_cannot_open(file, error)) from error
-
-
-_PAGE = "SELECT partition, key, value FROM rows WHERE (partition, key) > (?, ?) ORDER BY partition, key LIMIT ?"
-_PAGE_ROWS = 500
-
-_ADVICE: Mapping[int, str] = {
-    errno.EACCES: "This user may not write there: give it the rights, or choose another directory with --data.",
-    errno.EPERM: "This user may not write there: give it the rights, or choose another directory with --data.",
-    errno.EROFS: "Nothing can be written there: choose another directory with --data.",
-    errno.EEXIST: "That is a file: choose a directory with --data.",
-    errno.ENOTDIR: "A part of that path is a file: choose a directory with --data.",
-    errno.ENOSPC: "Make room on that disk, or choose another directory with --data.",
-}
-_SQLITE_ADVICE: Mapping[int, str] = {
-    sqlite3.SQLITE_READONLY: _ADVICE[errno.EACCES],
-    sqlite3.SQLITE_CANTOPEN: "Is it a file that this user may read and write? If not, choose another with --data.",
-    sqlite3.SQLITE_FULL: _ADVICE[errno.ENOSPC],
-    sqlite3.SQLITE_BUSY: "Another program holds it: stop that one (a backup, or sqlite3).",
-    sqlite3.SQLITE_NOTADB: "It is no data of Trunkline: choose another directory with --data.",
-    sqlite3.SQLITE_CORRUPT: "It is damaged: put a backup in its place, or start anew with another --data.",
-}
-
-
-def _cannot_open(file: Path | str, error: OSError | sqlite3.Error) -> str:
-    """Why, and what to do."""
-    if isinstance(error, OSError):
-        text, advice = error.strerror or str(error), _ADVICE.get(error.errno or 0, "")
-    else:
-        text, advice = str(error), _SQLITE_ADVICE.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF, "")
-    return f"{file}: {text}. {advice}".rstrip()
-
-
-def _make_private(file: Path) -> None:
-    """Make an empty file that only this user may read, for SQLite to fill; those beside it get its rights from it."""
-    with suppress(FileExistsError):
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-def _translated(error: sqlite3.Error) -> StoreError:
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # without what extends it, as CORRUPT_INDEX
-    if code == sqlite3.SQLITE_FULL:
-        return StoreFull(str(error))
-    if isinstance(error, sqlite3.ProgrammingError) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreLost(str(error))
-    return StoreError(str(error))
-
-
 def _resolve(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
     if future.done():
         return
@@ -778,18 +561,5 @@ def _pages(size: int) -> int:
     return 3 + size // (PAGE_SIZE // 2)
 
 
-def _is_full(error: sqlite3.Error) -> bool:
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_FULL
-
-
 def _nothing() -> None:
     """Wakes the writer thread, which will look after the file when all is quiet."""
-
-
-def _sync_directory(path: Path) -> None:
-    """A new file's name must be on the disk too."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,202 @@
+"""The SQLite file of a store: its format, how it is opened, how it is read without a server, what its errors mean.
+
+    rows(partition INTEGER, key BLOB, value BLOB, PRIMARY KEY(partition, key)) WITHOUT ROWID
+    leases(shard INTEGER PRIMARY KEY, epoch INTEGER)
+
+Page size, vacuum mode and application id are set before the first table and
+asserted at every open; the format's number is ``user_version``.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trunkline.storage.store import StoreError, StoreFull, StoreLost
+
+log = logging.getLogger(__name__)
+
+FILE = "trunkline.db"
+APPLICATION_ID = 0x54524B4C  # "TRKL"
+FORMAT = 1
+"""user_version of the file. A newer one is refused, an older one upgraded by UPGRADES."""
+PAGE_SIZE = 4096
+
+_CHANGES = """
+CREATE TEMP VIEW changes AS SELECT partition, key, value FROM main.rows;
+CREATE TEMP TRIGGER put INSTEAD OF INSERT ON changes WHEN NEW.value IS NOT NULL BEGIN
+    INSERT OR REPLACE INTO rows(partition, key, value) VALUES (NEW.partition, NEW.key, NEW.value);
+END;
+CREATE TEMP TRIGGER dropped INSTEAD OF INSERT ON changes WHEN NEW.value IS NULL BEGIN
+    DELETE FROM rows WHERE partition = NEW.partition AND key = NEW.key;
+END;
+"""
+
+UPGRADES: dict[int, Callable[[sqlite3.Connection], None]] = {}
+"""From format n to n + 1, in one transaction (so without executescript, which would end it).
+
+Values carry versions of their own and are upgraded on read, so none is rewritten here.
+"""
+
+
+class NewerFormat(StoreError):
+    """The data was written by a newer Trunkline."""
+
+
+class Transaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            try:
+                self._connection.execute("COMMIT")
+                return
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def connect(file: Path, durability: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None, cached_statements=256)
+    try:
+        _prepare(connection, file, durability)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> None:
+    def pragma(name: str) -> Any:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    fresh = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    found = _check_ours(connection, file, fresh)  # before anything is changed
+    if fresh:
+        connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    connection.execute("PRAGMA journal_mode=WAL")
+    # A file that may only be read opens all the same; it is to be said now, not at the first write.
+    connection.execute(f"PRAGMA user_version={found}")
+    connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'fsync' else 'OFF'}")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    connection.execute("PRAGMA busy_timeout=0")  # a checkpoint that a reader keeps from its end must not wait for it
+    connection.execute("PRAGMA cache_size=-16384")
+    # Debian compiles it in: every page of a deleted message would be written once more, full of zeros.
+    connection.execute("PRAGMA secure_delete=OFF")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    if fresh:
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.executescript(
+            "BEGIN;"
+            "CREATE TABLE rows(partition INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
+            " PRIMARY KEY(partition, key)) WITHOUT ROWID;"
+            "CREATE TABLE leases(shard INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);"
+            f"PRAGMA user_version={FORMAT};"
+            "COMMIT;"
+        )
+        found = FORMAT
+    while found < FORMAT:
+        upgrade = UPGRADES.get(found)
+        if upgrade is None:
+            raise StoreError(f"the data in {file} has format {found}, from which no upgrade is known")
+        log.info("Upgrading %s from format %d", file, found)
+        with Transaction(connection):
+            upgrade(connection)
+            found += 1
+            connection.execute(f"PRAGMA user_version={found}")
+    connection.executescript(_CHANGES)
+    if (pragma("page_size"), pragma("auto_vacuum"), pragma("application_id")) != (PAGE_SIZE, 2, APPLICATION_ID):
+        raise StoreError(f"{file} was not made by Trunkline: its page size, vacuum mode or application id differ")
+
+
+def _check_ours(connection: sqlite3.Connection, file: Path, fresh: bool) -> int:
+    """The format of a file of ours, which has its application id before its first table. StoreError, NewerFormat."""
+    [(application,)] = connection.execute("PRAGMA application_id").fetchall()
+    if application not in ((0, APPLICATION_ID) if fresh else (APPLICATION_ID,)):
+        raise StoreError(f"{file} is a SQLite file of another program")
+    [(found,)] = connection.execute("PRAGMA user_version").fetchall()
+    if found > FORMAT:
+        raise NewerFormat(
+            f"the data in {file} has format {found}; this Trunkline knows up to {FORMAT}. Use a newer Trunkline."
+        )
+    return int(found)
+
+
+def read_rows(path: Path | str) -> Iterator[tuple[int, bytes, bytes]]:
+    """Every row (partition, key, value) of a data directory, read-only. NewerFormat, or StoreError if there is none.
+
+    Page by page: a read that stays open, as long as somebody looks at what it gave, would keep a running server from
+    folding its WAL in. A row may therefore be later than one before it.
+    """
+    file = Path(path) / FILE
+    if not file.exists():
+        raise StoreError(f"there is no Trunkline data in {path}")
+    try:
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            _check_ours(connection, file, fresh=False)
+            after: tuple[int, bytes] = (-1, b"")
+            while page := connection.execute(_PAGE, (*after, _PAGE_ROWS)).fetchall():
+                yield from page
+                after = page[-1][:2]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(cannot_open(file, error)) from error
+
+
+_PAGE = "SELECT partition, key, value FROM rows WHERE (partition, key) > (?, ?) ORDER BY partition, key LIMIT ?"
+_PAGE_ROWS = 500
+
+_ADVICE: Mapping[int, str] = {
+    errno.EACCES: "This user may not write there: give it the rights, or choose another directory with --data.",
+    errno.EPERM: "This user may not write there: give it the rights, or choose another directory with --data.",
+    errno.EROFS: "Nothing can be written there: choose another directory with --data.",
+    errno.EEXIST: "That is a file: choose a directory with --data.",
+    errno.ENOTDIR: "A part of that path is a file: choose a directory with --data.",
+    errno.ENOSPC: "Make room on that disk, or choose another directory with --data.",
+}
+_SQLITE_ADVICE: Mapping[int, str] = {
+    sqlite3.SQLITE_READONLY: _ADVICE[errno.EACCES],
+    sqlite3.SQLITE_CANTOPEN: "Is it a file that this user may read and write? If not, choose another with --data.",
+    sqlite3.SQLITE_FULL: _ADVICE[errno.ENOSPC],
+    sqlite3.SQLITE_BUSY: "Another program holds it: stop that one (a backup, or sqlite3).",
+    sqlite3.SQLITE_NOTADB: "It is no data of Trunkline: choose another directory with --data.",
+    sqlite3.SQLITE_CORRUPT: "It is damaged: put a backup in its place, or start anew with another --data.",
+}
+
+
+def cannot_open(file: Path | str, error: OSError | sqlite3.Error) -> str:
+    """Why, and what to do."""
+    if isinstance(error, OSError):
+        text, advice = error.strerror or str(error), _ADVICE.get(error.errno or 0, "")
+    else:
+        text, advice = str(error), _SQLITE_ADVICE.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF, "")
+    return f"{file}: {text}. {advice}".rstrip()
+
+
+def translated(error: sqlite3.Error) -> StoreError:
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # without what extends it, as CORRUPT_INDEX
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(str(error))
+    if isinstance(error, sqlite3.ProgrammingError) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreLost(str(error))
+    return StoreError(str(error))
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_FULL
