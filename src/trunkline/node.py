@@ -30,6 +30,7 @@ from trunkline.http.server import HttpServer, bind
 from trunkline.kernel.errors import ServiceUnavailable
 from trunkline.kernel.ids import Ids, RandomIds
 from trunkline.kernel.time import RealClock, ServiceClock
+from trunkline.reloads import Reloads
 from trunkline.runtime.partitions import Partitions
 from trunkline.runtime.timekeeper import Timekeeper
 from trunkline.services.sqs import urls
@@ -55,7 +56,7 @@ _REFUSE_SECONDS = 0.05
 class Node:
     """A whole server in this process. ``await start()``, use ``port``, ``await stop()``.
 
-    ``store``, ``real`` and ``ids`` replace the real ones, for tests.
+    ``store``, ``real`` and ``ids`` replace the real ones, for tests. ``reloads.run()`` is what SIGHUP does.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Node:
         store: Store | None = None,
         real: RealClock | None = None,
         ids: Ids | None = None,
+        reloads: Reloads | None = None,
     ) -> None:
         self.settings = settings
+        self.reloads = Reloads() if reloads is None else reloads
         self.real = real or RealClock()
         self.clock = ServiceClock(self.real)
         self.ids = ids or RandomIds()
@@ -275,8 +278,9 @@ def _loop_runner() -> Callable[[Coroutine[Any, Any, int]], int]:
 async def _serve(settings: Settings) -> int:
     # First, so that a signal during the start is a stop as well.
     stop = asyncio.Event()
-    _on_signals(stop)
-    node = Node(settings)
+    reloads = Reloads()
+    _on_signals(stop, reloads)
+    node = Node(settings, reloads=reloads)
     await node.start()
     # What is in memory now stays; collecting it again and again would cost p99 and find nothing.
     gc.collect()
@@ -297,8 +301,8 @@ async def _serve(settings: Settings) -> int:
     return 0
 
 
-def _on_signals(stop: asyncio.Event) -> None:
-    """The first signal sets ``stop``; the second one ends the process at once."""
+def _on_signals(stop: asyncio.Event, reloads: Reloads) -> None:
+    """The first signal sets ``stop``; the second one ends the process at once. SIGHUP reads again what can be."""
     asked = False
 
     def ask(number: int) -> None:
@@ -309,7 +313,14 @@ def _on_signals(stop: asyncio.Event) -> None:
         asked = True
         stop.set()
 
+    def hang_up(number: int) -> None:
+        if reloads and not asked:
+            reloads.run()
+        else:
+            ask(number)
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # nohup has a process ignore SIGHUP, so that it outlives its terminal.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, ask, number)
+            action = hang_up if number == signal.SIGHUP else ask
+            asyncio.get_running_loop().add_signal_handler(number, action, number)
