@@ -49,7 +49,7 @@ OTHER = {
     "account": "123456789012", "auth": "open", "strict": "yes", "purge_wait": "1.5", "delete_wait": "2",
     "maximum_message_size": "262144", "queue_url": "path", "hostname": "h:1", "clock_from": "anywhere",
     "advance_timeout": "1", "cache_bytes": "0", "machine_bytes": "1048576", "window": "3", "max_body_bytes": "1024",
-    "grace": "0", "log_level": "debug",
+    "grace": "0", "log_level": "debug", "metrics_queues": "0",
 }  # fmt: skip
 
 

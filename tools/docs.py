@@ -11,6 +11,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from trunkline.metrics.table import METRICS
 from trunkline.settings import (
     ALSO_PREFIX,
     FIELDS,
@@ -121,7 +122,33 @@ def operations() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings, "unenforced.md": unenforced, "operations.md": operations}
+def metrics() -> str:
+    lines = [
+        "# Metrics",
+        "",
+        *wrapped(
+            "What `/metrics` (and `/_trunkline/metrics`) shows, in Prometheus's text format or, if Accept asks for it, "
+            "as OpenMetrics. How to watch a server by them: [monitoring](../operations/monitoring.md)."
+        ),
+        "",
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for each in METRICS:
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        lines.append(f"| `{each.name}` | {each.kind} | {labels} | {each.help} |")
+    lines += [
+        "",
+        *wrapped(
+            "Beside these stand the client library's own for the process (`process_resident_memory_bytes`, "
+            "`process_cpu_seconds_total`, `process_open_fds`, `process_max_fds`, `process_start_time_seconds`, "
+            "`process_virtual_memory_bytes`; on Linux) and for Python's garbage collector (`python_gc_*`)."
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings, "unenforced.md": unenforced, "operations.md": operations, "metrics.md": metrics}
 
 
 def main() -> int:

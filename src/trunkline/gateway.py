@@ -18,6 +18,8 @@ from trunkline.kernel.call import Operation
 from trunkline.kernel.caller import Caller
 from trunkline.kernel.errors import InternalFailure, ServiceError
 from trunkline.kernel.ids import Ids
+from trunkline.kernel.measures import MOST_CODES, Answers
+from trunkline.kernel.time import RealClock
 from trunkline.wire import sigv4, unserved
 from trunkline.wire.message import HttpRequest, HttpResponse
 from trunkline.wire.protocols import Codec, codec, old_json
@@ -49,15 +51,20 @@ def allow_all(caller: Caller, action: str, resource: str, context: Mapping[str, 
 class _HttpCall:
     """A call that came over HTTP; see kernel.call.Call."""
 
-    __slots__ = ("_answered", "_codec", "_exchange", "_request", "caller", "operation", "path", "request_id", "trace")
+    __slots__ = (
+        "_answered", "_answers", "_begun", "_codec", "_exchange", "_request",
+        "caller", "operation", "path", "request_id", "trace",
+    )  # fmt: skip
 
     def __init__(
-        self, exchange: Exchange, codec: Codec, operation: str, caller: Caller, request: HttpRequest, request_id: str
+        self, exchange: Exchange, known: _Known, caller: Caller, request: HttpRequest, request_id: str, begun: float
     ) -> None:
         self._exchange = exchange
-        self._codec = codec
+        self._codec = known.codec
+        self._answers = known.answers
         self._answered = False
-        self.operation = operation
+        self._begun = begun
+        self.operation = known.operation
         self.caller = caller
         self.request_id = request_id
         self._request = request
@@ -73,6 +80,8 @@ class _HttpCall:
         self._send(self._codec.encode(self.operation, output, self.request_id))
 
     def fail(self, error: ServiceError) -> None:
+        if not self._answered:
+            self._answers.failed(error.name)
         self._send(self._codec.encode_error(error, self.request_id))
 
     def when_gone(self, action: Callable[[], None]) -> None:
@@ -83,15 +92,17 @@ class _HttpCall:
             log.error("%s %s was answered twice", self.operation, self.request_id)
             return
         self._answered = True
+        self._answers.given(self._begun)
         self._exchange.respond(response)
 
 
 class _Known:
     """An X-Amz-Target that was routed before, with all that follows from it."""
 
-    __slots__ = ("action", "codec", "operation", "run")
+    __slots__ = ("action", "answers", "codec", "operation", "run")
 
-    def __init__(self, codec: Codec, operation: str, action: str, run: Operation) -> None:
+    def __init__(self, codec: Codec, operation: str, action: str, run: Operation, answers: Answers) -> None:
+        self.answers = answers
         self.codec = codec
         self.operation = operation
         self.action = action
@@ -123,7 +134,11 @@ class InProcessCall:
 
 
 class Gateway:
-    """``services``: for each service its operations by name. ``own_pages`` answers what is not AWS's API."""
+    """``services``: for each service its operations by name. ``own_pages`` answers what is not AWS's API.
+
+    ``answers``: what became of the requests for each (service, operation) that was asked for. ``refused``: of those for
+    no operation of ours, by the error's code.
+    """
 
     def __init__(
         self,
@@ -133,7 +148,11 @@ class Gateway:
         default_region: str = "us-east-1",
         own_pages: OwnPages | None = None,
         authorize: Authorize = allow_all,
+        monotonic: Callable[[], float] = RealClock.monotonic,
     ) -> None:
+        self.answers: dict[tuple[str, str], Answers] = {}
+        self.refused: dict[str, int] = {}
+        self._monotonic = monotonic
         self._services = services
         self._ids = ids
         self._account = default_account
@@ -149,7 +168,11 @@ class Gateway:
         request_id = self._ids.text()
         try:
             path = request.path
-            if path[:2] in ("/_", "/h") and self._own_pages is not None and self._own_pages(request, exchange.respond):
+            if (
+                path[:2] in ("/_", "/h", "/m")
+                and self._own_pages is not None
+                and self._own_pages(request, exchange.respond)
+            ):
                 return
             known = self._known.get(request.headers.get("x-amz-target", ""))
             if known is None or request.method != "POST":
@@ -161,9 +184,11 @@ class Gateway:
             try:
                 caller = self._caller(request)
             except ServiceError as error:
+                known.answers.failed(error.name)
+                known.answers.given(self._monotonic())
                 exchange.respond(known.codec.encode_error(error, request_id))
                 return
-            call = _HttpCall(exchange, known.codec, known.operation, caller, request, request_id)
+            call = _HttpCall(exchange, known, caller, request, request_id, self._monotonic())
             try:
                 parameters = known.codec.decode(known.operation, request)
                 self._authorize(call.caller, known.action, "*", _NO_CONTEXT)
@@ -188,27 +213,41 @@ class Gateway:
             operation,
             f"{service}:{operation}",
             self._services[service][operation],
+            self._answers_of(service, operation),
         )
         header = request.headers.get("x-amz-target")
         if header:
             self._known[header] = known
         return known
 
+    def _answers_of(self, service: str, operation: str) -> Answers:
+        found = self.answers.get((service, operation))
+        if found is None:
+            found = self.answers[service, operation] = Answers(self._monotonic)
+        return found
+
     def _refuse(self, error: ServiceError, request: HttpRequest, request_id: str, exchange: Exchange) -> None:
         """Answer a request that is for no operation of ours."""
         if request.method == "OPTIONS":
             exchange.respond(_NO_PREFLIGHT)
         elif isinstance(error, NotServed):
+            self._count_refused(error)
             exchange.respond(unserved.refuse(error.protocol, error.message, request_id))
         elif isinstance(error, Unroutable):
             if error.name == "UnknownOperation" and self._own_pages and self._own_pages(request, exchange.respond):
                 return  # the front page
+            self._count_refused(error)
             response = self._codec(error.service, error.protocol, request).encode_error(error, request_id)
             if response.status == 405:
                 response.headers = (*response.headers, _ALLOW)
             exchange.respond(response)
         else:
+            self._count_refused(error)
             exchange.respond(self._codec("sqs", "query", request).encode_error(error, request_id))
+
+    def _count_refused(self, error: ServiceError) -> None:
+        code = error.name if error.name in self.refused or len(self.refused) < MOST_CODES else "Other"
+        self.refused[code] = self.refused.get(code, 0) + 1
 
     async def in_process(
         self, service: str, operation: str, parameters: dict[str, Any], caller: Caller

@@ -30,6 +30,8 @@ from trunkline.http.server import HttpServer, bind
 from trunkline.kernel.errors import ServiceUnavailable
 from trunkline.kernel.ids import Ids, RandomIds
 from trunkline.kernel.time import RealClock, ServiceClock
+from trunkline.metrics.collector import Metrics
+from trunkline.metrics.lag import Lag
 from trunkline.reloads import Reloads
 from trunkline.runtime.partitions import Partitions
 from trunkline.runtime.timekeeper import Timekeeper
@@ -85,8 +87,10 @@ class Node:
             on_lost=self._on_lost,
         )
         self.timekeeper = Timekeeper(self.clock, self.real, self.partitions, settings.advance_timeout)
+        self.lag = Lag(self.real.monotonic)
         self.gateway: Gateway
         self.server: HttpServer
+        self.metrics: Metrics
 
     async def start(self) -> None:
         """Open the data, then listen. StoreError or OSError if either cannot be."""
@@ -131,6 +135,7 @@ class Node:
             unenforced=UNENFORCED,
             from_anywhere=settings.clock_from == "anywhere",
             settings=_in_force(settings, self.port),
+            scrape=lambda accept: self.metrics.scrape(accept),
         )
         self.gateway = Gateway(
             {"sqs": sqs.operations(), "sts": sts.operations()},
@@ -138,13 +143,20 @@ class Node:
             default_account=settings.account,
             default_region=settings.region,
             own_pages=endpoints.handle,
+            monotonic=self.real.monotonic,
         )
         told = settings.log_level in ("debug", "info")
         handle = AccessLog(self.gateway.handle, self.real.monotonic) if told else self.gateway.handle
         self.server = HttpServer(handle, max_body_bytes=settings.max_body_bytes)
+        self.metrics = Metrics(
+            self.gateway, self.server, self.partitions, self.clock, self.real.monotonic, self.lag,
+            settings.metrics_queues,
+        )  # fmt: skip
+        self.lag.start()
 
     async def stop(self) -> None:
         """Answer what is in flight (long polls with a retryable error), flush everything, let go of the data."""
+        self.lag.stop()
         closing = asyncio.ensure_future(self.server.stop(self.settings.grace))
         await asyncio.sleep(0)
         while not closing.done():

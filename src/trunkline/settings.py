@@ -246,6 +246,11 @@ class Settings:
     window: int = option(10_000, _whole(3, 1_000_000), "Messages of a queue whose state is held in memory.")
     max_body_bytes: int = option(8 << 20, _whole(1 << 10, 1 << 30), "Largest request body.")
     grace: float = option(8.0, _seconds, "Seconds that a stop waits for requests in flight.")
+    metrics_queues: int = option(
+        10_000,
+        _whole(0, 1_000_000),
+        "Queues that /metrics shows one by one, by account, region and name; 0 shows none.",
+    )
     log_level: str = option("warning", _level, "What is logged.", ("LS_LOG",))
 
     @property

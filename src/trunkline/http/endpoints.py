@@ -2,6 +2,7 @@
 
     GET  /                                                      a page for people who come with a browser
     GET  /_trunkline/health, /_localstack/health, /health      is it up
+    GET  /metrics, /_trunkline/metrics                          for Prometheus
     GET  /_trunkline/clock                                      service time
     POST /_trunkline/clock/freeze | resume                      stop it, let it run
     POST /_trunkline/clock/advance  {"seconds": n}              move it on; answers when everything due has happened
@@ -83,6 +84,10 @@ Inspect = Callable[[HttpRequest], Awaitable[HttpResponse]]
 """Answers a request for /_aws/sqs/messages; raises nothing that a client can cause."""
 
 
+Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""(Accept header) -> the metrics as text, and its content type."""
+
+
 class BadRequest(Exception):
     """The text says what was wrong and what to send."""
 
@@ -117,7 +122,9 @@ class Endpoints:
         unenforced: list[dict[str, str]],
         from_anywhere: bool = False,
         settings: Mapping[str, Any] | None = None,
+        scrape: Scrape | None = None,
     ) -> None:
+        self._scrape = scrape
         self._services = services
         self._version = version
         self._clock = clock
@@ -129,6 +136,8 @@ class Endpoints:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pages = {
             ("GET", "/_trunkline/health"): _Page(self._health, ()),
+            ("GET", "/metrics"): _Page(self._metrics, ()),
+            ("GET", "/_trunkline/metrics"): _Page(self._metrics, ()),
             ("GET", "/_trunkline/unenforced"): _Page(self._show_unenforced, ()),
             ("GET", "/_trunkline/clock"): _Page(self._show_clock, ()),
             ("POST", "/_trunkline/clock/freeze"): _Page(self._freeze, (), True),
@@ -230,7 +239,9 @@ class Endpoints:
             parameters = said(request)
             if page.takes is not None:
                 _check_names(path, parameters, page.takes)
-            answer = _json(200, await page.run({**parameters, _PATH: path}))
+            asked = {**parameters, _PATH: path, _ACCEPT: request.headers.get("accept", "")}
+            shown = await page.run(asked)
+            answer = shown if isinstance(shown, HttpResponse) else _json(200, shown)
         except BadRequest as error:
             answer = _json(400, {"message": str(error)})
         except NotServed as error:
@@ -260,6 +271,12 @@ class Endpoints:
             "edition": "community",
             "version": self._version,
         }
+
+    async def _metrics(self, parameters: dict[str, Any]) -> Any:
+        if self._scrape is None:
+            raise NotServed("This server keeps no metrics")
+        text, content_type = await self._scrape(parameters[_ACCEPT])
+        return HttpResponse(200, (("Content-Type", content_type),), text)
 
     async def _info(self, _: dict[str, Any]) -> Any:
         return {"version": self._version, "edition": "community", "is_license_activated": False}
@@ -373,8 +390,8 @@ class Endpoints:
 
 
 _INIT = "/_localstack/init/"
-_PATH = " path"
-"""A page's own path among its parameters: no client can send this name by accident."""
+_PATH, _ACCEPT = " path", " accept"
+"""A page's own path, and what its reader accepts, among its parameters: no client can send such a name by accident."""
 _FARTHEST = 100 * 365 * 86_400_000
 """Milliseconds that one call may move the clock."""
 

@@ -491,6 +491,8 @@ class _Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, text: str) -> None:
         """Answer a request that cannot be taken, after those before it, and close."""
+        refused = self._server.refused
+        refused[status] = refused.get(status, 0) + 1
         self._ending = self._lingering = True
         self._in_request = False
         self._held.clear()
@@ -545,6 +547,8 @@ class HttpServer:
         self.max_body_bytes = max_body_bytes
         self.scheme = scheme
         self.connections: set[_Connection] = set()
+        self.refused: dict[int, int] = {}
+        """Requests that reached no handler, by the status that they were answered with."""
         self.stopping = False
         self.loop: asyncio.AbstractEventLoop
         self._listeners: list[asyncio.Server] = []

@@ -20,6 +20,8 @@ from collections import deque
 from collections.abc import Callable
 
 from trunkline.kernel.errors import ServiceUnavailable
+from trunkline.kernel.measures import SHORT_SECONDS, SIZES, Histogram
+from trunkline.kernel.time import RealClock
 from trunkline.storage.store import Part, Store, StoreError, StoreLost, Unit
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,9 @@ class Commits:
     ``stamp`` gives a part to add to every batch (the clock's high-water mark),
     or None; ``on_stamped`` is told of those that are durable. ``on_lost`` is
     called once when the store is gone for good.
+
+    ``batches`` and ``units``: how many were handed to the store; ``failures``: batches that it did not confirm.
+    ``seconds``: from handing a batch over until it was settled, ``sizes``: the units in each.
     """
 
     def __init__(
@@ -47,7 +52,9 @@ class Commits:
         stamp: Callable[[], Part | None] | None = None,
         on_stamped: Callable[[Part], None] | None = None,
         on_lost: Callable[[Exception], None] | None = None,
+        monotonic: Callable[[], float] = RealClock.monotonic,
     ) -> None:
+        self._monotonic = monotonic
         self._store = store
         self._on_failure = on_failure
         self._stamp = stamp
@@ -60,6 +67,9 @@ class Commits:
         self._stopping = False
         self.batches = 0
         self.units = 0
+        self.failures = 0
+        self.seconds = Histogram(SHORT_SECONDS)
+        self.sizes = Histogram(SIZES)
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -144,6 +154,8 @@ class Commits:
         self.batches += 1
         self.units += len(units)
         stamp: Part | None = None
+        begun = self._monotonic()
+        self.sizes.observe(len(units))
         try:
             if self._stamp is not None and (stamp := self._stamp()) is not None:
                 units.append([stamp])
@@ -160,6 +172,8 @@ class Commits:
         except Exception as error:
             log.exception("A commit failed in an unforeseen way")
             return error, frozenset()
+        finally:
+            self.seconds.observe(self._monotonic() - begun)
         return None, outcome.stale
 
     def _settle_with_refusals(self, batch: list[tuple[Unit, Done]], stale: frozenset[int]) -> None:
@@ -182,6 +196,7 @@ class Commits:
         behind = [pair for later in self._under_way for pair in later.units] + self._gathering
         self._under_way.clear()
         self._gathering = []
+        self.failures += 1
         log.error(
             "A commit of %d units failed (%s); %d behind it are failed too", len(batch.units), failure, len(behind)
         )

@@ -64,7 +64,7 @@ from trunkline.runtime.system import (
     parse_catalogue_key,
     u64,
 )
-from trunkline.storage.store import SHARDS, Part, Store, StoreError
+from trunkline.storage.store import SHARDS, Part, Sizes, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Partitions:
         self._real = real
         self._bodies = Bodies(cache_bytes)
         self._machine_bytes = machine_bytes
-        self.commits = Commits(store, self._evict, self._stamp, self._stamped, on_lost)
+        self.commits = Commits(store, self._evict, self._stamp, self._stamped, on_lost, real.monotonic)
         self.alarms = Alarms(clock, self._ring)
         self.sweeper = Sweeper(store, self._swept)
         self._factories: dict[str, Factory] = {}
@@ -142,7 +142,7 @@ class Partitions:
         self._round = 0
         self._over = False
         self._rest: list[int] = []
-        self._weight = 0
+        self._weight = self._weighed = 0
         self._round_timer: asyncio.TimerHandle | None = None
         self._unwoken: set[int] = set()
         self._wake_timer: asyncio.TimerHandle | None = None
@@ -351,6 +351,10 @@ class Partitions:
         """Is there hardly any room on the disk? Then nothing more is taken; see storage.reserve."""
         return self._store.short
 
+    def sizes(self) -> Sizes | None:
+        """What the store takes up; see storage.store."""
+        return self._store.sizes()
+
     def allot(self) -> int:
         """A partition id that was never used; durable with the batch of the unit that first uses it (see _stamp)."""
         partition = self._next_partition
@@ -360,6 +364,38 @@ class Partitions:
     def machines(self) -> Iterable[tuple[int, Machine]]:
         """What is in memory now: (partition, machine)."""
         return [(slot.partition, slot.machine) for slot in self._slots.values() if slot.machine is not None]
+
+    def machine(self, partition: int) -> Machine | None:
+        """What is in memory of a partition, without a use of it; None if nothing is."""
+        slot = self._slots.get(partition)
+        return None if slot is None else slot.machine
+
+    async def heads(self, partition: int) -> list[Row]:
+        """The head rows of a partition, for who only looks: nothing is loaded. ServiceUnavailable."""
+        try:
+            await self._barrier()
+            return await self._scan_all(partition, b"", HEAD_END)
+        except StoreError as error:
+            raise ServiceUnavailable("The store cannot be read now; please retry.") from error
+
+    async def first(self, partition: int, start: bytes, end: bytes) -> Row | None:
+        """The first row of a range, if it has any, likewise."""
+        try:
+            await self._barrier()
+            rows, _ = await self._store.scan(partition, self._epoch(partition), start, end, 1)
+        except StoreError as error:
+            raise ServiceUnavailable("The store cannot be read now; please retry.") from error
+        return rows[0] if rows else None
+
+    @property
+    def weight(self) -> int:
+        """Roughly how many bytes the machines hold, as of the last round over all of them."""
+        return self._weighed
+
+    @property
+    def cached(self) -> int:
+        """Bytes of bodies in memory."""
+        return self._bodies.held
 
     def row(self, partition: int, key: bytes, then: Callable[[bytes | None], None]) -> None:
         """Read one row behind every write enqueued so far."""
@@ -822,7 +858,7 @@ class Partitions:
         if not self._rest:
             self._rest = list(self._slots)
             self._over = self._weight > self._machine_bytes
-            self._weight = 0
+            self._weighed, self._weight = self._weight, 0
         for _ in range(min(_ROUND_SLOTS, len(self._rest))):
             slot = self._slots.get(self._rest.pop())
             if slot is None or slot.machine is None:

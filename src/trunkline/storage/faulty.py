@@ -21,7 +21,7 @@ import asyncio
 from collections.abc import Iterable
 
 from trunkline.kernel.step import Row
-from trunkline.storage.store import Outcome, Store, StoreError, StoreLost, Unit
+from trunkline.storage.store import Outcome, Sizes, Store, StoreError, StoreLost, Unit
 
 
 class FaultyStore:
@@ -79,6 +79,9 @@ class FaultyStore:
     @property
     def short(self) -> bool:
         return self.told_short or self.inner.short
+
+    def sizes(self) -> Sizes | None:
+        return self.inner.sizes()
 
     async def open(self) -> None:
         await self._pass()

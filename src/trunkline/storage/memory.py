@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from trunkline.kernel.step import Row
-from trunkline.storage.store import SHARDS, Outcome, Unit
+from trunkline.storage.store import SHARDS, Outcome, Sizes, Unit
 
 
 class _Partition:
@@ -62,6 +62,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self._partitions: dict[int, _Partition] = {}
         self._epochs: dict[int, int] = {}
+
+    def sizes(self) -> Sizes | None:
+        return None
 
     async def open(self) -> None:
         return

@@ -42,7 +42,7 @@ from trunkline.kernel.time import RealClock
 from trunkline.storage.directory import DataDirectory
 from trunkline.storage.reserve import Reserve, Space, space
 from trunkline.storage.sqlite_file import FILE, PAGE_SIZE, Transaction, cannot_open, connect, is_full, translated
-from trunkline.storage.store import SHARDS, Outcome, StoreError, StoreLost, Unit
+from trunkline.storage.store import SHARDS, Outcome, Sizes, StoreError, StoreLost, Unit
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,18 @@ class SqliteStore:
         # Space is being given back to the disk; and it has been, but for a checkpoint that shortens the file.
         self._returning = False
         self._shrunk = False
+
+    def sizes(self) -> Sizes | None:
+        try:
+            data = (self._path / FILE).stat().st_size
+            free = self._space(self._path)[0]
+        except OSError:
+            return None
+        try:
+            log_ = (self._path / (FILE + "-wal")).stat().st_size
+        except OSError:
+            log_ = 0  # there is none yet
+        return Sizes(data, log_, free)
 
     # -- life ------------------------------------------------------------------
 

@@ -49,6 +49,15 @@ class Part:
 Unit = list[Part]
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes: of the data, of the log of changes beside it, and that are free on the disk that both are on."""
+
+    data: int
+    log: int
+    free: int
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of a commit: the indexes of units refused for a stale epoch (all others are durable)."""
@@ -64,6 +73,10 @@ class Store(Protocol):
 
     @property
     def short(self) -> bool: ...
+
+    def sizes(self) -> Sizes | None:
+        """What it takes up; None if that is no disk, or the disk does not say."""
+        ...
 
     async def open(self) -> None: ...
 

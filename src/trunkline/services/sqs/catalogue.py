@@ -21,6 +21,7 @@ from unicodedata import category
 
 from trunkline.kernel.arn import Arn, partition_of
 from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.measures import Traffic
 from trunkline.kernel.step import Close, Delivery, Row, Step, Token
 from trunkline.kernel.time import NEVER, Millis
 from trunkline.services.sqs import attributes as table
@@ -48,6 +49,7 @@ class Entry:
     tags: dict[str, str]
     full: dict[str, str] = field(default_factory=dict)
     settings: QueueSettings = field(init=False)
+    traffic: Traffic = field(default_factory=Traffic, compare=False)
 
     def refresh(self, maximum: int) -> None:
         self.full = table.stored(self.attributes, self.name.endswith(".fifo"), maximum)
@@ -220,6 +222,15 @@ class QueueCatalogue:
 
     def by_partition(self, partition: int) -> Entry | None:
         return self._by_partition.get(partition)
+
+    def entries(self, most: int) -> list[Entry]:
+        """So many queues, in the order of their names."""
+        return [self._entries[name] for name in self._names[:most]]
+
+    @property
+    def size(self) -> int:
+        """How many queues there are."""
+        return len(self._names)
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         """Names that begin with ``prefix`` and sort behind ``after``, in order."""

@@ -168,6 +168,8 @@ class FifoQueue(QueueMachine):
                 )
                 self._memory.remember(key, *original, now, step)
                 self._add(row, now, step)
+            else:
+                self._traffic.duplicates += 1
             ids.append(original[0])
             sequences.append(self._public(original[1]))
         self._memory.forget(now, step)
@@ -262,6 +264,7 @@ class FifoQueue(QueueMachine):
                 if self._expired_met == EXPIRED_AT_MOST:
                     break
                 self._expired_met += 1
+                self._traffic.expired += 1
                 late.append(head)
                 continue
             if self._is_dead_letter(head):

@@ -18,10 +18,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Protocol
 
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.ids import as_uuid
+from trunkline.kernel.measures import Traffic
 from trunkline.kernel.step import Cancel, Close, Delivery, Loaded, Need, Row, Step, Wake, Write
 from trunkline.kernel.time import NEVER, Millis
 from trunkline.services.sqs.commands import (
@@ -76,6 +78,8 @@ MAXIMUM_IN_FLIGHT = 120_000
 MOVING_AT_MOST = 100
 """Dead letters on their way at a time: what one step and one unit may hold."""
 _HEAD_BYTES = 320
+_LOOKED_AT = 256
+"""Heads among which the oldest is looked for."""
 _HELPFUL = frozenset({"page", "delayed", "memory"})
 """Rows under way that can bring a waiting receiver a message."""
 _EXPIRING = frozenset({"expire", "expire moved", "expire found"})
@@ -111,6 +115,7 @@ class Delays(Protocol):
     @property
     def unsaved(self) -> bool: ...
     def restore(self, rows: list[Row], /) -> None: ...
+    def ahead(self, now: Millis) -> int: ...
     def writes(self) -> list[Write]: ...
     def next(self) -> Millis: ...
     def total(self, now: Millis) -> int: ...
@@ -138,8 +143,10 @@ class QueueMachine(ABC):
         receipts: Receipts,
         resolve: Callable[[str], int | None],
         window: int = 10_000,
+        traffic: Traffic | None = None,
     ) -> None:
         self.partition = partition
+        self._traffic = traffic or Traffic()
         self.settings = settings
         self._serve_at: Millis = NEVER
         self.durable_wake_at: Millis = NEVER
@@ -328,6 +335,28 @@ class QueueMachine(ABC):
         return 2_000 + _HEAD_BYTES * len(self._heads)
 
     @property
+    def receivers(self) -> int:
+        """How many receivers wait, for a message or for rows."""
+        return len(self._waiting) + len(self._after_load)
+
+    def levels(self, now: Millis) -> Counts:
+        """As ``Count`` would tell, but that nothing comes up: what has since a second ago may not be counted yet."""
+        in_flight, delayed = self._in_flight.ahead(now), self._delayed.ahead(now)
+        return Counts(max(0, self._live - in_flight - delayed), in_flight, delayed)
+
+    def oldest(self) -> Millis | None:
+        """About when the oldest message was sent; NEVER if there is none, None if only the store can tell.
+
+        Memory tells by the heads that came into it first, for a queue keeps about to the order of sending.
+        """
+        if not self._live:
+            return NEVER
+        first = next(iter(self._heads.values()), None)
+        if first is None or (self._cursor < first.seq and len(self._heads) < self._live):
+            return None
+        return min(head.sent for head in islice(self._heads.values(), _LOOKED_AT))
+
+    @property
     def idle(self) -> bool:
         return not (self._waiting or self._after_load or self._needs or self._stalled)
 
@@ -412,6 +441,7 @@ class QueueMachine(ABC):
             self._discard(head, step)
             dead.append(row.encode())
         if target is not None and dead:
+            self._traffic.dead += len(dead)
             step.deliveries.append(Delivery(target, Accept(dead)))
 
     def _delete(self, command: Delete, now: Millis, step: Step) -> None:
@@ -599,6 +629,7 @@ class QueueMachine(ABC):
                     self._in_flight.uncount(state.visible_at)
             else:
                 self._uncount_delay(row)
+        self._traffic.expired += 1
         self._discard(head, step)
 
     def _cancel(self, command: Cancel, now: Millis, step: Step) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trunkline.kernel.call import Call, Operation
 from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.measures import Traffic
 from trunkline.kernel.step import Cancel
 from trunkline.services.sqs.answers import Done
 from trunkline.services.sqs.batches import check_ids, failed
@@ -64,6 +65,7 @@ class Receiving:
         system = params.get("AttributeNames", []) + params.get("MessageSystemAttributeNames", [])
         token = _Received(
             call,
+            queue.traffic,
             wanted_attributes(params.get("MessageAttributeNames", [])),
             frozenset(system) if system else _NO_SYSTEM,
         )
@@ -90,7 +92,7 @@ class Receiving:
         if not handle:
             raise missing("ReceiptHandle")
         receipt = self._receipt(handle, queue)
-        self._tell(queue.partition, Delete(_Verdict(call), [receipt], [handle]))
+        self._tell(queue.partition, Delete(_Deleted(call, queue.traffic), [receipt], [handle]))
 
     def delete_message_batch(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html"""
@@ -98,7 +100,7 @@ class Receiving:
         entries = params.get("Entries")
         check_ids(entries, "DeleteMessageBatchRequestEntry")
         ids, receipts, handles, _, failures = self._entries(entries or [], queue, with_timeout=False)
-        token = _Batch(call, ids, failures)
+        token = _DeletedBatch(call, ids, failures, queue.traffic)
         if receipts:
             self._tell(queue.partition, Delete(token, receipts, handles))
         else:
@@ -193,10 +195,11 @@ def _keep() -> None:
 class _Received:
     """Answers ReceiveMessage."""
 
-    __slots__ = ("_call", "_system", "_wanted", "take_back")
+    __slots__ = ("_call", "_system", "_traffic", "_wanted", "take_back")
 
-    def __init__(self, call: Call, wanted: Wanted | None, system: frozenset[str]) -> None:
+    def __init__(self, call: Call, traffic: Traffic, wanted: Wanted | None, system: frozenset[str]) -> None:
         self._call = call
+        self._traffic = traffic
         self._wanted = wanted
         self._system = system
         self.take_back: Callable[[], None] = _keep
@@ -211,7 +214,12 @@ class _Received:
             for each, row in zip(answer.taken, answer.rows, strict=False)
             if row is not None
         ]
-        self._call.answer({"Messages": messages} if messages else {})
+        if messages:
+            self._traffic.received += len(messages)
+            self._call.answer({"Messages": messages})
+        else:
+            self._traffic.empty += 1
+            self._call.answer({})
 
 
 class _Verdict:
@@ -229,6 +237,21 @@ class _Verdict:
             self._call.fail(answer.failures[0])
         else:
             self._call.answer({})
+
+
+class _Deleted(_Verdict):
+    """Answers DeleteMessage."""
+
+    __slots__ = ("_traffic",)
+
+    def __init__(self, call: Call, traffic: Traffic) -> None:
+        self._call = call
+        self._traffic = traffic
+
+    def release(self, answer: Any) -> None:
+        if isinstance(answer, Verdicts):
+            self._traffic.deleted += answer.failures.count(None)
+        super().release(answer)
 
 
 class _Batch:
@@ -257,3 +280,18 @@ class _Batch:
         if self._failures:
             result["Failed"] = self._failures
         self._call.answer(result)
+
+
+class _DeletedBatch(_Batch):
+    """Answers DeleteMessageBatch."""
+
+    __slots__ = ("_traffic",)
+
+    def __init__(self, call: Call, ids: list[str], failures: list[dict[str, Any]], traffic: Traffic) -> None:
+        super().__init__(call, ids, failures)
+        self._traffic = traffic
+
+    def release(self, answer: Any) -> None:
+        if isinstance(answer, Verdicts):
+            self._traffic.deleted += answer.failures.count(None)
+        super().release(answer)

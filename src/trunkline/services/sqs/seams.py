@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from trunkline.kernel.call import Call
 from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.measures import Traffic
 from trunkline.kernel.step import Machine
 from trunkline.services.sqs.commands import QueueSettings
 
@@ -40,6 +41,8 @@ class Queue(Protocol):
     def arn(self) -> str: ...
     @property
     def settings(self) -> QueueSettings: ...
+    @property
+    def traffic(self) -> Traffic: ...
 
 
 class Queues(Protocol):

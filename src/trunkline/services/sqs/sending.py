@@ -62,11 +62,11 @@ class Sending:
             self._draft_aside(lambda: self._draft(queue.settings, params, call, ""), params, call, self._send_one)
             return
         draft, output = self._draft(queue.settings, params, call, "")
-        self._tell(queue.partition, Send(_One(call, output, queue.settings.fifo), [draft]))
+        self._tell(queue.partition, Send(_One(call, output, queue), [draft]))
 
     def _send_one(self, queue: Queue, made: tuple[Draft, dict[str, Any]], call: Call) -> None:
         draft, output = made
-        self._tell(queue.partition, Send(_One(call, output, queue.settings.fifo), [draft]))
+        self._tell(queue.partition, Send(_One(call, output, queue), [draft]))
 
     def send_message_batch(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html"""
@@ -91,7 +91,7 @@ class Sending:
     def _send_many(self, queue: Queue, made: _Drafted, call: Call) -> None:
         drafts, outputs, failures = made
         if drafts:
-            self._tell(queue.partition, Send(_Many(call, outputs, failures, queue.settings.fifo), drafts))
+            self._tell(queue.partition, Send(_Many(call, outputs, failures, queue), drafts))
         else:
             call.answer({"Failed": failures})
 
@@ -236,18 +236,20 @@ def _rough_size(entry: dict[str, Any]) -> int:
 class _One:
     """Answers SendMessage."""
 
-    __slots__ = ("_call", "_fifo", "_output")
+    __slots__ = ("_call", "_output", "_queue")
 
-    def __init__(self, call: Call, output: dict[str, Any], fifo: bool) -> None:
+    def __init__(self, call: Call, output: dict[str, Any], queue: Queue) -> None:
         self._call = call
         self._output = output
-        self._fifo = fifo
+        self._queue = queue
 
     def release(self, answer: Any) -> None:
         if isinstance(answer, Sent):
             output = self._output
+            queue = self._queue
+            queue.traffic.sent += 1
             output["MessageId"] = uuid_text(answer.ids[0])
-            if self._fifo:
+            if queue.settings.fifo:
                 output["SequenceNumber"] = str(answer.sequences[0])
             self._call.answer(output)
         else:
@@ -257,21 +259,23 @@ class _One:
 class _Many:
     """Answers SendMessageBatch."""
 
-    __slots__ = ("_call", "_failures", "_fifo", "_outputs")
+    __slots__ = ("_call", "_failures", "_outputs", "_queue")
 
-    def __init__(self, call: Call, outputs: list[dict[str, Any]], failures: list[dict[str, Any]], fifo: bool) -> None:
+    def __init__(self, call: Call, outputs: list[dict[str, Any]], failures: list[dict[str, Any]], queue: Queue) -> None:
         self._call = call
         self._outputs = outputs
         self._failures = failures
-        self._fifo = fifo
+        self._queue = queue
 
     def release(self, answer: Any) -> None:
         if not isinstance(answer, Sent):
             self._call.fail(answer)
             return
+        queue = self._queue
+        queue.traffic.sent += len(answer.ids)
         for output, raw, sequence in zip(self._outputs, answer.ids, answer.sequences, strict=True):
             output["MessageId"] = uuid_text(raw)
-            if self._fifo:
+            if queue.settings.fifo:
                 output["SequenceNumber"] = str(sequence)
         result: dict[str, Any] = {"Successful": self._outputs}
         if self._failures:

@@ -194,9 +194,12 @@ class SqsService:
         entry = catalogue.by_partition(partition)
         if entry is None:
             raise no_such_queue()
+        entry.traffic.loads += 1
         if entry.settings.fifo:
-            return FifoQueue(partition, entry.settings, rows, self._receipts, self._resolve, ELIGIBLE)
-        return StandardQueue(partition, entry.settings, rows, self._receipts, self._resolve, self._options.window)
+            return FifoQueue(partition, entry.settings, rows, self._receipts, self._resolve, ELIGIBLE, entry.traffic)
+        return StandardQueue(
+            partition, entry.settings, rows, self._receipts, self._resolve, self._options.window, entry.traffic
+        )
 
     def _resolve(self, arn: str) -> int | None:
         """The partition of a queue that exists now."""

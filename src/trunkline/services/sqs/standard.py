@@ -246,6 +246,7 @@ class StandardQueue(QueueMachine):
             return False
         if head.sent + self.settings.retention <= now:
             self._expired_met += 1
+            self._traffic.expired += 1
             self._discard(head, step)
             return False
         return True

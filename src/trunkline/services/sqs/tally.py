@@ -19,7 +19,7 @@ second its beginning serves as the time to wake, for early is harmless.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from trunkline.kernel.step import Row, Write
@@ -45,6 +45,8 @@ class Buckets:
     """Counts by second, and their rows. A second is kept until ``kept`` seconds after it."""
 
     def __init__(self, kind: int, generation: int, kept: int = 0) -> None:
+        self._kind = kind
+        self._generation = generation
         self._prefix = HISTOGRAM + u32(generation) + bytes((kind,))
         self._kept = kept
         self._order: list[int] = []  # a heap of the keys of counts
@@ -55,10 +57,8 @@ class Buckets:
 
     def restore(self, rows: list[Row]) -> None:
         """Take up the buckets among a partition's head rows."""
-        width = len(self._prefix)
-        for key, value in rows:
-            if key.startswith(self._prefix):
-                self.more(int.from_bytes(key[width:], "big"), int.from_bytes(value, "big"))
+        for second, count in counts_of(self._kind, self._generation, rows).items():
+            self.more(second, count)
         self._changed.clear()
 
     def more(self, second: int, count: int = 1) -> None:
@@ -225,6 +225,10 @@ class Tally(Generic[T]):
         second = now // 1000
         return self._buckets.sum - self._buckets.counts.get(second, 0) + self._wheel.within(second)
 
+    def ahead(self, now: Millis) -> int:
+        """As ``total``, to the second, without ``up`` before it and with nothing changed."""
+        return ending_after(self._buckets.counts, now)
+
 
 class SentTally(Generic[T]):
     """Messages not received yet, counted by the second of their sending; those that a delay still hides are held.
@@ -266,6 +270,31 @@ class SentTally(Generic[T]):
         last = second - self.delay // 1000
         later = sum(count for sent, count in self._buckets.counts.items() if sent > last)
         return later + self._wheel.within(second)
+
+    def ahead(self, now: Millis) -> int:
+        """As ``total``, to the second, without ``up`` before it and with nothing changed."""
+        return hidden_by(self.delay, self._buckets.counts, now)
+
+
+def counts_of(kind: int, generation: int, rows: list[Row]) -> dict[int, int]:
+    """The counts by second among a partition's head rows."""
+    prefix = HISTOGRAM + u32(generation) + bytes((kind,))
+    width = len(prefix)
+    return {
+        int.from_bytes(key[width:], "big"): int.from_bytes(value, "big")
+        for key, value in rows
+        if key.startswith(prefix)
+    }
+
+
+def ending_after(counts: Mapping[int, int], now: Millis) -> int:
+    """How many of those counted by the second in which they come up are still to come up, to the second."""
+    return sum(count for second, count in counts.items() if second > now // 1000)
+
+
+def hidden_by(delay: Millis, counts: Mapping[int, int], now: Millis) -> int:
+    """How many of those counted by the second of their sending a delay still hides, to the second."""
+    return sum(count for sent, count in counts.items() if sent > (now - delay) // 1000) if delay else 0
 
 
 def _order(item: Timed) -> tuple[Millis, int]:
