@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 import pytest
@@ -58,6 +59,17 @@ def test_an_error_is_named(body: bytes, caplog: pytest.LogCaptureFixture) -> Non
     assert logged(caplog, request, HttpResponse(400, (), body)) == [
         "POST /1/q SendMessage from 127.0.0.1: 400 X.Y in 250.0 ms"
     ]
+
+
+@pytest.mark.parametrize("name", ["Send Message\n\x1b[31m", "SendMessage"])
+def test_an_operation_is_named_by_letters_alone(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    for request in (
+        HttpRequest("POST", "/", "", {"x-amz-target": f"AmazonSQS.{name}"}, b"{}"),
+        HttpRequest("POST", "/", "", {}, b"", form={"Action": name}),
+    ):
+        caplog.clear()
+        [line] = logged(caplog, request, HttpResponse(200, (), b"{}"))
+        assert re.match(r"POST / SendMessage(31m)? from ", line)
 
 
 def test_a_page_has_no_operation(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote_to_bytes, urlencode
 from xml.etree import ElementTree
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trunkline.kernel.errors import InternalFailure, ServiceError
 from trunkline.wire.message import HttpRequest
-from trunkline.wire.protocols import Codec, codec
+from trunkline.wire.protocols import Codec, codec, query
 from trunkline.wire.protocols.old_json import OldJsonCodec, wanted
 from trunkline.wire.shapes import ServiceModel
 
@@ -102,6 +102,21 @@ def test_structures_lie_in_lists_and_maps_as_deep_as_the_model_goes(read_form: A
 def test_a_name_nested_without_end_is_refused(read_form: Any) -> None:
     with pytest.raises(ServiceError, match="nested too deeply"):
         read_form("CreateQueue", "Attribute" + ".1" * 10_000 + "=x")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.sampled_from("%4165=\n\r+ aF\0é"), max_size=80))
+def test_many_escapes_are_read_fast_as_urllib_reads_them(text: str) -> None:
+    assert query._unquoted(text) == unquote_to_bytes(text)
+    whole = "".join(f"%{byte:02x}%{byte:02X}=%\n" for byte in range(256)) + text
+    assert query._unquoted(whole) == unquote_to_bytes(whole)
+
+
+def test_what_is_very_long_and_badly_escaped_is_refused(read_form: Any) -> None:
+    assert read_form("CreateQueue", "QueueName=" + "%4" * 20_000) == {"QueueName": "%4" * 20_000}
+    assert read_form("CreateQueue", "QueueName=" + "%41" * 40_000) == {"QueueName": "A" * 40_000}
+    with pytest.raises(ServiceError, match="two hexadecimal digits"):
+        read_form("CreateQueue", "QueueName=" + "%41" * 40_000 + "%4")
 
 
 def test_more_parameters_than_any_operation_has_are_refused(read_form: Any) -> None:

@@ -20,8 +20,10 @@ Handler = Callable[[HttpRequest, Exchange], None]
 SHOWN_BYTES = 1_000
 """Of a body, at level debug."""
 
-_TARGET = re.compile(r"\w+$")
-_ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
+_LOOKED_AT = 4_096
+"""Bytes of a form that nobody read, in which an Action is looked for."""
+_ACTION = re.compile(rb"(?:^|&)Action=(\w{1,100})")
+_NO_NAME = re.compile(r"\W")
 _CODE = re.compile(rb'"__type":\s*"(?:[^"#]*#)?(\w[\w.]*)|<Code>([\w.]+)</Code>')
 
 
@@ -64,10 +66,13 @@ class _Logged:
 
 
 def _operation(request: HttpRequest) -> str:
-    target = _TARGET.search(request.headers.get("x-amz-target", ""))
+    target = request.headers.get("x-amz-target", "").rpartition(".")[2]
     if target:
-        return " " + target[0]
-    found = _ACTION.search(request.body) or _ACTION.search(request.query.encode())
+        return " " + _NO_NAME.sub("", target[:100])
+    if request.form is not None:
+        action = _NO_NAME.sub("", request.form.get("Action", "")[:100])
+        return " " + action if action else ""
+    found = _ACTION.search(request.body, 0, _LOOKED_AT) or _ACTION.search(request.query.encode(), 0, _LOOKED_AT)
     return " " + found[1].decode() if found else ""
 
 

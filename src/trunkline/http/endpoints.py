@@ -398,6 +398,8 @@ _FARTHEST = 100 * 365 * 86_400_000
 
 def said(request: HttpRequest) -> dict[str, Any]:
     """The parameters of a request, in its query string and its body. BadRequest."""
+    if len(request.body) > _MOST_BYTES:
+        raise BadRequest(f"The body has {len(request.body)} bytes; this page takes {_MOST_BYTES} at the most")
     try:
         parameters: dict[str, Any] = dict(parse_qsl(request.query, keep_blank_values=True, max_num_fields=_MOST))
     except ValueError:
@@ -419,6 +421,7 @@ def said(request: HttpRequest) -> dict[str, Any]:
 
 
 _MOST = 1_000
+_MOST_BYTES = 65_536
 
 
 def _check_names(path: str, parameters: Mapping[str, Any], takes: tuple[str, ...]) -> None:

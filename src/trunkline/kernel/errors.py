@@ -7,16 +7,22 @@ outside ``wire`` and ``gateway`` knows a status code or a line of XML.
 
 from __future__ import annotations
 
+MOST_TEXT = 4_096
+"""Characters of an error's text: what a client sent is shown to it, but not megabytes of it."""
+
 
 class ServiceError(Exception):
     """An answer of a service that is not a success.
 
     ``name`` is the error's name in the service model (``QueueDoesNotExist``)
     or, for AWS's codes that no model lists, the query-protocol code
-    (``InvalidParameterValue``); ``message`` is AWS's text for people.
+    (``InvalidParameterValue``); ``message`` is AWS's text for people, cut off
+    after MOST_TEXT characters.
     """
 
     def __init__(self, name: str, message: str = "") -> None:
+        if len(message) > MOST_TEXT:
+            message = message[:MOST_TEXT] + "\u2026"
         super().__init__(name, message)
         self.name = name
         self.message = message

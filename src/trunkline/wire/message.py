@@ -19,6 +19,8 @@ class HttpRequest:
     body: bytes
     peer: str = "127.0.0.1"
     scheme: str = "http"
+    form: dict[str, str] | None = None
+    """What wire.protocols.query read of the query and the body, once it was asked."""
 
 
 @dataclass(slots=True)

@@ -65,8 +65,14 @@ def _policy(text: str) -> str:
     return text
 
 
+_LONGEST_MAP = 32_768
+"""Characters of a policy or redrive policy: a policy has 8,192 bytes, ten source queues' ARNs about 2,000."""
+
+
 def json_map(text: str) -> dict[str, Any] | None:
-    """The JSON object that ``text`` is, or None if it is none (or nested beyond reason)."""
+    """The JSON object that ``text`` is, or None if it is none (or long or nested beyond reason)."""
+    if len(text) > _LONGEST_MAP:
+        return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -18,6 +18,9 @@ from trunkline.services.sqs.errors import invalid, invalid_value, missing
 from trunkline.services.sqs.limits import MOVE_RATE, MOVE_TASKS
 from trunkline.services.sqs.seams import Queue, Queues, Runtime
 
+_LONGEST_HANDLE = 1_024
+"""Characters of a TaskHandle, which is an id and a queue's ARN in base64."""
+
 
 class Moving:
     def __init__(self, queues: Queues, runtime: Runtime, ids: Ids) -> None:
@@ -93,6 +96,8 @@ class Moving:
         if not handle:
             raise missing("TaskHandle")
         try:
+            if len(handle) > _LONGEST_HANDLE:
+                raise ValueError
             said = json.loads(b64decode(handle, validate=True))
             arn, id_ = str(said["sourceArn"]), bytes.fromhex(said["taskId"])
         except (ValueError, TypeError, KeyError, RecursionError):

@@ -227,6 +227,10 @@ def _check_name(name: str, attributes: dict[str, str]) -> None:
         raise invalid(_BAD_NAME)
 
 
+_LONGEST_TOKEN = 256
+"""Characters of a NextToken, which is a queue's name in base64."""
+
+
 def _page(params: dict[str, Any]) -> tuple[int, str]:
     """(how many, the name to go on after)"""
     most = params.get("MaxResults")
@@ -236,7 +240,7 @@ def _page(params: dict[str, Any]) -> tuple[int, str]:
     if not token:
         return most or PAGE, ""
     try:
-        after = urlsafe_b64decode(token.encode()).decode()
+        after = urlsafe_b64decode(token.encode()).decode() if len(token) <= _LONGEST_TOKEN else ""
     except ValueError:
         after = ""
     # The decoder skips what is not base64: only what we would write ourselves is a token of ours.

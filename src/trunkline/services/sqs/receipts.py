@@ -18,6 +18,8 @@ from hashlib import blake2b
 _PLAIN = struct.Struct(">BQIQIQ")
 _VERSION = 1
 _MAC = 8
+_LENGTH = len(urlsafe_b64encode(bytes(_PLAIN.size + _MAC)))
+"""Characters of every handle."""
 
 
 @dataclass(slots=True)
@@ -50,6 +52,8 @@ class Receipts:
 
     def read(self, handle: str) -> Receipt | None:
         """The receipt, or None for anything that we did not make."""
+        if len(handle) != _LENGTH:
+            return None
         try:
             raw = urlsafe_b64decode(handle.encode())
         except (ValueError, binascii.Error):

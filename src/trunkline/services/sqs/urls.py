@@ -23,6 +23,8 @@ _FIRST_REGION = re.compile(r"^(?:queue\.amazonaws\.com|queue\.localhost\.localst
 _LOCAL = "localhost.localstack.cloud"
 _REMEMBERED = 512
 """Characters of the longest URL that is remembered: what a client may send is longer than memory allows."""
+_LONGEST = 4_096
+"""Characters of a URL: a host has 253 at the most, an account 12, a name 80."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def parse(url: str) -> Place | None:
     except KeyError:
         if len(_read) >= _MOST:
             _read.clear()
-        found = _parse(url)
+        found = _parse(url) if len(url) <= _LONGEST else None
         if len(url) <= _REMEMBERED:
             _read[url] = found
         return found
