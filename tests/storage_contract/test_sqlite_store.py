@@ -251,7 +251,7 @@ def test_a_new_file_has_its_page_size_vacuum_mode_and_application_id(tmp_path: P
         def pragma(name: str) -> Any:
             return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
-        assert pragma("page_size") == 4096
+        assert pragma("page_size") == 8192
         assert pragma("auto_vacuum") == 2  # incremental
         assert pragma("application_id") == int.from_bytes(b"TRKL", "big")
         assert pragma("user_version") == sqlite_file.FORMAT
@@ -268,12 +268,29 @@ def test_durability_decides_whether_a_commit_waits_for_the_disk(tmp_path: Path) 
 
 def test_a_file_with_another_page_size_is_refused(tmp_path: Path) -> None:
     with plain(tmp_path) as connection:
-        connection.execute("PRAGMA page_size=8192")
+        connection.execute("PRAGMA page_size=16384")
         connection.execute(f"PRAGMA application_id={sqlite_file.APPLICATION_ID}")
         connection.execute("CREATE TABLE rows(a)")
         connection.execute(f"PRAGMA user_version={sqlite_file.FORMAT}")
     with pytest.raises(StoreError, match="page size"):
         opening(tmp_path)
+
+
+def test_a_file_with_the_pages_of_earlier_versions_is_used_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "PAGE_SIZE", 4096)
+    in_directory(tmp_path, lambda store: store.commit([unit((b"a", b"1"))]))
+    monkeypatch.undo()
+    assert in_directory(tmp_path, lambda store: store.load(1, 0, [b"a"])) == [b"1"]
+    with plain(tmp_path) as connection:
+        assert connection.execute("PRAGMA page_size").fetchone() == (4096,)
+
+
+def test_a_message_of_a_kilobyte_does_not_take_a_page_to_itself(tmp_path: Path) -> None:
+    rows = [(b"%05d" % n, bytes(1_300)) for n in range(1_000)]
+    in_directory(tmp_path, lambda store: store.commit([unit(*rows)]))
+    assert (tmp_path / FILE).stat().st_size < 1.4 * 1_000 * 1_300
 
 
 async def until_small(path: Path, size: int) -> int:

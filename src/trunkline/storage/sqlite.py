@@ -15,7 +15,7 @@ two took longer, the following ones go to the writer thread, so that a slow disk
 stalls nobody who does not write; now and then one is tried on the loop again.
 ``_writing`` is held by whoever uses the writing connection.
 
-The writer thread checkpoints: at CHECKPOINT_PAGES pages of WAL, and when it
+The writer thread checkpoints: at CHECKPOINT_BYTES of WAL, and when it
 has been idle. So does returning space: freed pages go back to the disk by
 incremental vacuum in small steps when nothing waits.
 
@@ -41,12 +41,12 @@ from trunkline.kernel.step import Row
 from trunkline.kernel.time import RealClock
 from trunkline.storage.directory import DataDirectory
 from trunkline.storage.reserve import Reserve, Space, space
-from trunkline.storage.sqlite_file import FILE, PAGE_SIZE, Transaction, cannot_open, connect, is_full, translated
+from trunkline.storage.sqlite_file import FILE, Transaction, cannot_open, connect, is_full, translated
 from trunkline.storage.store import SHARDS, Outcome, Sizes, StoreError, StoreLost, Unit
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_PAGES = 20_000
+CHECKPOINT_BYTES = 80_000_000
 _IDLE_SECONDS = 0.25
 _VACUUM_PAGES = 256
 _WAL_LEAST = 256
@@ -106,7 +106,8 @@ class SqliteStore:
         self._commits_here = 0
         self._commits_seen = 0
         self._wal_pages = 0
-        self._wal_limit = CHECKPOINT_PAGES
+        self._page_size = 0
+        self._wal_limit = 0
         self._looked_at = 0
         self._folded = 0.0
         self._space = space
@@ -152,6 +153,7 @@ class SqliteStore:
             self._reader = sqlite3.connect(self._path / FILE, check_same_thread=False, isolation_level=None)
             self._reader.execute("PRAGMA query_only=ON")
             self._epochs = dict(self._writer.execute("SELECT shard, epoch FROM leases"))
+            [(self._page_size,)] = self._writer.execute("PRAGMA page_size").fetchall()
         except sqlite3.Error as error:
             self._directory.let_go()
             raise StoreError(cannot_open(self._path / FILE, error)) from error
@@ -358,7 +360,7 @@ class SqliteStore:
         for (partition, key), value in last.items():
             flat += (partition, key, value)
             size += 64 if value is None else len(value)
-        self._wal_pages += _pages(size)
+        self._wal_pages += self._pages(size)
         if self._wal_pages > self._looked_at + _LOOK_PAGES:
             self._look_for_room()
         try:
@@ -445,7 +447,7 @@ class SqliteStore:
                 ).fetchall()
         except sqlite3.Error as error:
             raise self._met(error) from error
-        self._wal_pages += _pages(sum(size for (size,) in gone))
+        self._wal_pages += self._pages(sum(size for (size,) in gone))
         if self._wal_pages > self._wal_limit:
             self._checkpoint()
         return len(gone) < limit
@@ -468,14 +470,18 @@ class SqliteStore:
         self._limit_wal()
         return not busy
 
+    def _pages(self, size: int) -> int:
+        """About how many pages ``size`` bytes of rows make in the WAL; its file's length does not tell."""
+        return 3 + size // (self._page_size // 2)
+
     def _limit_wal(self) -> None:
         """The WAL may not take the room that is needed to fold it in."""
-        self._wal_limit = max(_WAL_LEAST, min(CHECKPOINT_PAGES, self._reserve.free // 4 // PAGE_SIZE))
+        self._wal_limit = max(_WAL_LEAST, min(CHECKPOINT_BYTES, self._reserve.free // 4) // self._page_size)
 
     def _growth(self) -> int:
         """Bytes that the file will have grown by when all of the WAL is folded in."""
         [(pages,)] = self._writer.execute("PRAGMA page_count").fetchall()
-        return max(0, int(pages) * PAGE_SIZE - (self._path / FILE).stat().st_size)
+        return max(0, int(pages) * self._page_size - (self._path / FILE).stat().st_size)
 
     def _rest(self) -> bool:
         """The writer thread has nothing to do: give space back and fold the WAL in. True if there is more to do.
@@ -566,11 +572,6 @@ def _resolve(future: asyncio.Future[Any], result: Any, error: Exception | None) 
         future.set_exception(error)
     else:
         future.set_result(result)
-
-
-def _pages(size: int) -> int:
-    """About how many pages ``size`` bytes of rows make in the WAL; its file's length does not tell."""
-    return 3 + size // (PAGE_SIZE // 2)
 
 
 def _nothing() -> None:
