@@ -1,4 +1,4 @@
-"""The JavaScript SDK v3."""
+"""The JavaScript SDK v3, and sqs-consumer and sqs-producer over it."""
 
 from __future__ import annotations
 
@@ -22,3 +22,7 @@ def node() -> str:
 
 def test_the_javascript_sdk_is_served(node: str, server: Server) -> None:
     assert failures(outcomes([node, str(PROGRAMS / "sdk.mjs"), server.url])) == ""
+
+
+def test_sqs_consumer_and_sqs_producer_are_served(node: str, server: Server) -> None:
+    assert failures(outcomes([node, str(PROGRAMS / "consumer.mjs"), server.url])) == ""
