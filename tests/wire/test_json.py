@@ -174,6 +174,11 @@ def test_an_error_has_its_prefixed_type_and_its_query_code(by_json: Codec) -> No
     }
 
 
+def test_an_error_is_named_in_a_header_without_its_prefix_for_the_java_sdk(by_json: Codec) -> None:
+    answer = by_json.encode_error(ServiceError("QueueDoesNotExist", "The specified queue does not exist."), "id-1")
+    assert dict(answer.headers)["x-amzn-errortype"] == "QueueDoesNotExist"
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "code", "status"),
     [

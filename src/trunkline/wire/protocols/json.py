@@ -102,7 +102,8 @@ class JsonCodec:
         headers = (
             ("x-amzn-RequestId", request_id),
             ("x-amzn-query-error", f"{code.code};{fault}"),
-            ("x-amzn-errortype", code.type),
+            # Bare: the Java SDK looks here first, and knows no name with a namespace before it.
+            ("x-amzn-errortype", code.type.rpartition("#")[2]),
             self._content_type,
         )
         return HttpResponse(code.status, headers, dump({"__type": code.type, "message": error.message}))
