@@ -638,6 +638,33 @@ def test_a_client_that_goes_away_calls_when_gone_once(runner: Any, how: str) -> 
     serving(held, scenario, runner)
 
 
+def test_who_left_is_forgotten_before_the_next_request_of_the_same_turn_is_handled(runner: Any) -> None:
+    """A message sent in that turn would go to a receiver that is not there, and be hidden for its visibility timeout."""
+    told: list[str] = []
+    held = Held()
+
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        if request.path == "/wait":
+            exchange.when_gone(lambda: told.append("gone"))
+            held(request, exchange)
+        else:
+            told.append("next")
+            exchange.respond(HttpResponse(200, (), b""))
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        address = (await connect()).writer.get_extra_info("peername")
+        with socket.create_connection(address) as leaving, socket.create_connection(address) as following:
+            leaving.sendall(GET.replace(b" /", b" /wait", 1))
+            await held.come(1)
+            await until(lambda: len(server.connections) == 3)
+            leaving.close()
+            following.sendall(GET)
+            await until(lambda: len(told) == 2)
+        assert told == ["gone", "next"]
+
+    serving(handler, scenario, runner)
+
+
 def test_a_client_that_goes_away_after_its_answer_calls_nothing() -> None:
     held = Held()
     gone: list[int] = []

@@ -170,13 +170,16 @@ class _Connection(asyncio.Protocol):
         self._ending = True
         self._queue.clear()
         self._held.clear()
+        self._forget()
+        self._server.lost()
+
+    def _forget(self) -> None:
         exchanges, self._exchanges = self._exchanges, deque()
         for exchange in exchanges:
             try:
                 exchange.forget()
             except Exception:
                 log.exception("A caller that went away could not be forgotten")
-        self._server.lost()
 
     def eof_received(self) -> bool:
         # A client that has said all may still read: keep the door open while answers are due.
@@ -184,14 +187,18 @@ class _Connection(asyncio.Protocol):
         if not self._held:
             self._ending = True
             self._in_request = False
+        if self._abandoned():
+            # Not when the connection is lost, a turn later: what others send in this turn is not for who left.
+            self._forget()
+            return False
         if self._exchanges:
-            return not self._abandoned()
+            return True
         return bool(self._queue or self._held)
 
     def _abandoned(self) -> bool:
         """Who has said all and waits long has nobody to wait for: a client that was closed looks the same, and what it
         received would be lost until its visibility timeout."""
-        return self.said_all and all(exchange.waits for exchange in self._exchanges)
+        return self.said_all and bool(self._exchanges) and all(exchange.waits for exchange in self._exchanges)
 
     def data_received(self, data: bytes) -> None:
         if self._ending:
@@ -473,9 +480,11 @@ class _Connection(asyncio.Protocol):
         if self.said_all and not self._held:
             self._ending = True
             self._in_request = False
-        if self._exchanges:
-            if self._abandoned():
-                self._transport.close()
+        if self._abandoned():
+            self._forget()
+            self._transport.close()
+        elif self._exchanges:
+            pass
         elif self._is_over():
             self._close()
         elif self._continue_due and not self._behind:
