@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OLD := .cache/old-clients
-JS := tests/consumers/js/node_modules/.installed
+CONSUMERS := tests/consumers
+JS := $(CONSUMERS)/js/node_modules/.installed
+JAVA := .cache/consumers/java/.installed
+GO := .cache/consumers/go/.installed
 SERVE ?=
 # Test processes at a time.
 JOBS ?= 2
@@ -13,7 +16,7 @@ BENCH ?=
 run: .venv/.installed
 	$(BIN)/trunkline serve $(SERVE)
 
-test: lint $(OLD)/.installed $(JS)
+test: lint $(OLD)/.installed $(JS) $(JAVA) $(GO)
 	$(BIN)/pytest -n $(JOBS)
 
 test-fast: .venv/.tested $(OLD)/.installed
@@ -52,8 +55,14 @@ $(OLD)/.installed: .venv/bin/python
 	touch $@
 
 # Clients in other languages; where their tools are missing this says so, and their tests skip.
-$(JS): tests/consumers/install.sh tests/consumers/js/package-lock.json
-	tests/consumers/install.sh js
+$(JS): $(CONSUMERS)/install.sh $(CONSUMERS)/js/package-lock.json
+	$(CONSUMERS)/install.sh js
+
+$(JAVA): $(CONSUMERS)/install.sh $(CONSUMERS)/java/pom.xml
+	$(CONSUMERS)/install.sh java
+
+$(GO): $(CONSUMERS)/install.sh $(CONSUMERS)/go/go.sum
+	$(CONSUMERS)/install.sh go
 
 clean:
-	rm -rf .venv .cache tests/consumers/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache $(CONSUMERS)/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

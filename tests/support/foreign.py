@@ -6,6 +6,10 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
+
+INSTALLED = Path(__file__).parents[2] / ".cache" / "consumers"
+"""Where tests/consumers/install.sh puts libraries, a directory for each kind of client."""
 
 
 def outcomes(command: Sequence[str], seconds: float = 120, **environment: str) -> dict[str, str]:
