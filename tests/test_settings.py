@@ -46,11 +46,16 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(file: P
 # For each setting, a value that is not its default, as text.
 OTHER = {
     "host": "::1", "port": "1", "data": "/elsewhere", "memory": "true", "durability": "os", "region": "eu-west-1",
-    "account": "123456789012", "auth": "open", "strict": "yes", "purge_wait": "1.5", "delete_wait": "2",
+    "account": "123456789012", "strict": "yes", "purge_wait": "1.5", "delete_wait": "2",
+    "auth": "verify", "credentials": "/c", "insecure": "1",
     "maximum_message_size": "262144", "queue_url": "path", "hostname": "h:1", "clock_from": "anywhere",
     "advance_timeout": "1", "cache_bytes": "0", "machine_bytes": "1048576", "window": "3", "max_body_bytes": "1024",
     "grace": "0", "log_level": "debug", "metrics_queues": "0",
 }  # fmt: skip
+
+
+BESIDE = {"auth": {"credentials": "/c"}, "credentials": {"auth": "verify"}}
+"""What a setting wants beside it."""
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -58,15 +63,16 @@ def test_every_setting_can_be_given_in_every_way(name: str, file: Path) -> None:
     text = OTHER.get(name)
     if text is None:
         pytest.fail(f"give {name} a value in OTHER")
-    by_flag = getattr(loaded({name: text})[0], name)
-    assert by_flag != getattr(Settings(), name) or name == "auth"  # auth has one value yet
+    beside = BESIDE.get(name, {})
+    by_flag = getattr(loaded({name: text, **beside})[0], name)
+    assert by_flag != getattr(Settings(), name)
     for also in (environment_name(name), *FIELDS[name].metadata["also"]):
-        assert getattr(loaded(environment={also: text})[0], name) == by_flag
+        assert getattr(loaded(beside, {also: text})[0], name) == by_flag
     file.write_text(f"{name} = '{text}'\n")
-    settings, warnings = loaded(file=file)
+    settings, warnings = loaded(beside, file=file)
     assert (getattr(settings, name), warnings) == (by_flag, [])
     environment = {"TRUNKLINE_CONFIG": str(file)}
-    assert getattr(loaded(environment=environment)[0], name) == by_flag
+    assert getattr(loaded(beside, environment)[0], name) == by_flag
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -108,7 +114,7 @@ def test_our_own_environment_name_wins_over_other_servers() -> None:
 )
 @pytest.mark.parametrize("variable", ["GATEWAY_LISTEN", "LOCALSTACK_GATEWAY_LISTEN"])
 def test_gateway_listen_is_understood(variable: str, text: str, host: str, port: int) -> None:
-    settings, _ = loaded(environment={variable: text, "TRUNKLINE_AUTH": "open"})
+    settings, _ = loaded(environment={variable: text, "TRUNKLINE_INSECURE": "1"})
     assert (settings.host, settings.port) == (host, port)
 
 
@@ -163,23 +169,38 @@ def test_loopback_needs_no_word_that_the_server_is_open(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "0", "192.0.2.1", "my-host", "localhost.example.org"])
-def test_beyond_loopback_wants_the_word_that_the_server_is_open(host: str, file: Path) -> None:
-    text = refused({"host": host})
-    assert text.startswith(f"--host is {host!r}") and "--auth open (TRUNKLINE_AUTH=open" in text
-    file.write_text("auth = 'open'\n")
+@pytest.mark.parametrize("auth", [{}, {"auth": "open"}])
+def test_beyond_loopback_an_open_server_wants_the_word_insecure(host: str, auth: dict[str, str], file: Path) -> None:
+    for text in (refused({"host": host, **auth}), refused({"host": host, "insecure": "false", **auth})):
+        assert text.startswith(f"--host is {host!r}") and "--insecure (TRUNKLINE_INSECURE=1" in text
+        assert "--auth verify --credentials FILE" in text and "127.0.0.1" in text
+    file.write_text("insecure = true\n")
     for settings, warnings in (
-        loaded({"host": host, "auth": "open"}),
-        loaded({"host": host}, {"TRUNKLINE_AUTH": "open"}),
-        loaded({"host": host}, file=file),
+        loaded({"host": host, "insecure": "true", **auth}),
+        loaded({"host": host, **auth}, {"TRUNKLINE_INSECURE": "1"}),
+        loaded({"host": host, **auth}, file=file),
     ):
         assert settings.host == host
         [warning] = warnings
         assert host in warning and "auth is open" in warning
 
 
+def test_beyond_loopback_a_server_that_verifies_needs_no_word() -> None:
+    settings, warnings = loaded({"host": "0.0.0.0", "auth": "verify", "credentials": "/c"})
+    assert (settings.host, settings.verified, warnings) == ("0.0.0.0", True, [])
+
+
+def test_verify_and_credentials_belong_together() -> None:
+    text = refused({"auth": "verify"})
+    assert text.startswith("--auth is verify") and "--credentials FILE (TRUNKLINE_CREDENTIALS)" in text
+    text = refused(environment={"TRUNKLINE_CREDENTIALS": "/c"})
+    assert text.startswith("TRUNKLINE_CREDENTIALS names /c") and "--auth verify (TRUNKLINE_AUTH=verify)" in text
+    assert refused({"auth": "open", "credentials": "/c"}).startswith("--credentials names /c")
+
+
 def test_a_container_that_listens_everywhere_is_told_what_to_add() -> None:
     text = refused(environment={"GATEWAY_LISTEN": "0.0.0.0:4566"})
-    assert text.startswith("GATEWAY_LISTEN is '0.0.0.0'") and "TRUNKLINE_AUTH=open" in text
+    assert text.startswith("GATEWAY_LISTEN is '0.0.0.0'") and "TRUNKLINE_INSECURE=1" in text
 
 
 def test_memory_and_a_data_directory_are_refused_together_as_flags() -> None:
@@ -351,7 +372,7 @@ def test_a_program_gives_settings_as_text_or_as_what_they_are(tmp_path: Path) ->
         ({"prot": 1}, "prot is not a setting; did you mean port?"),
         ({"port": 65_536}, "port is '65536'; it takes a whole number from 0 to 65535"),
         ({"port": None}, "port is None; it takes"),
-        ({"host": "0.0.0.0"}, "auth"),
+        ({"host": "0.0.0.0"}, "insecure"),
         ({"memory": True, "data": "/x"}, "memory keeps nothing, and data names a directory"),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_port_that_is_taken_is_an_error_and_leaves_no_thread_behind() -> None:
         ({"durability": "maybe"}, "durability is 'maybe'; it takes one of fsync, os"),
         ({"strict": "perhaps"}, "strict is 'perhaps'"),
         ({"window": 1}, "window is '1'"),
-        ({"host": "0.0.0.0"}, "auth"),
+        ({"host": "0.0.0.0"}, "insecure"),
         ({"data": "/somewhere"}, "data names a directory"),
     ],
 )

@@ -85,8 +85,8 @@ def settings() -> str:
         lines.append(f"- `{variable}`: true sets `{name}` to {toml(values[True])}, false to {toml(values[False])}.")
     lines += [
         "",
-        f"`{LISTEN}=0.0.0.0:4566`, as containers have it, wants `TRUNKLINE_AUTH=open` beside it: see",
-        "[listening beyond loopback](../operations/running.md#listening-beyond-loopback).",
+        f"`{LISTEN}=0.0.0.0:4566`, as containers have it, wants `TRUNKLINE_INSECURE=1` or `TRUNKLINE_AUTH=verify`",
+        "beside it: see [beyond loopback](../operations/security.md#beyond-loopback).",
         "",
         "These have no meaning here; the server names those that are set, once, when it starts:",
         *wrapped(", ".join(f"`{variable}`" for variable in MEANINGLESS) + "."),
@@ -99,7 +99,8 @@ def unenforced() -> str:
         "# Stored, but not enforced yet",
         "",
         "These settings are accepted, validated, stored and returned, and do nothing more. The list is to be empty at",
-        "1.0; the server shows it at `/_trunkline/unenforced` and in its banner.",
+        "1.0; the server shows it at `/_trunkline/unenforced` and in its banner. With `--auth verify` what stands in it",
+        "is refused.",
         "",
         "| service | setting | what that means |",
         "|---|---|---|",

@@ -14,8 +14,11 @@ def url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def banner(settings: Settings, hosts: Iterable[str], port: int) -> str:
-    """A few lines: addresses, data directory, durability, auth mode, and what is stored but not enforced."""
+def banner(settings: Settings, hosts: Iterable[str], port: int, credentials: str = "") -> str:
+    """A few lines: addresses, data directory, durability, auth mode, and what is stored but not enforced.
+
+    ``credentials``: what is known of those who may call, if they are asked.
+    """
     shown = ", ".join(url(host, port) for host in hosts)
     where = "in memory (nothing survives)" if settings.memory else str(settings.data)
     durability = "none" if settings.memory else settings.durability
@@ -27,7 +30,9 @@ def banner(settings: Settings, hosts: Iterable[str], port: int) -> str:
             "  services    sqs, sts",
             f"  data        {where}",
             f"  durability  {durability}",
-            f"  auth        {settings.auth}" + (", strict" if settings.strict else ""),
-            f"  unenforced  {held} (see /_trunkline/unenforced)",
+            f"  auth        {settings.auth}"
+            + (f" ({credentials})" if credentials else "")
+            + (", strict" if settings.strict else ""),
+            f"  unenforced  {held} ({'refused' if settings.verified else 'see /_trunkline/unenforced'})",
         )
     )

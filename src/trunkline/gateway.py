@@ -1,6 +1,6 @@
 """The list of steps that a request takes.
 
-    own pages -> route -> decode -> who calls -> may they -> operation -> encode
+    own pages -> route -> who calls -> decode -> may they -> operation -> encode
 
 Everything a client can do wrong ends in an error of AWS's; everything of ours
 that fails ends in a 500 without a word of how, and in the log.
@@ -9,6 +9,7 @@ that fails ends in a 500 without a word of how, and in the log.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from trunkline.kernel.errors import InternalFailure, ServiceError
 from trunkline.kernel.ids import Ids
 from trunkline.kernel.measures import MOST_CODES, Answers
 from trunkline.kernel.time import RealClock
+from trunkline.signatures import LargeBody, Verifier
 from trunkline.wire import sigv4, unserved
 from trunkline.wire.message import HttpRequest, HttpResponse
 from trunkline.wire.protocols import Codec, codec, old_json
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 OwnPages = Callable[[HttpRequest, Callable[[HttpResponse], None]], bool]
 Authorize = Callable[[Caller, str, str, Mapping[str, str]], None]
 """(caller, action such as sqs:SendMessage, resource, context): returns if allowed, else raises AccessDenied."""
+
+Aside = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+"""(work, then): do ``work`` beside the event loop, and call ``then`` on it with the result or the exception."""
 
 _MOST_CALLERS = 4_096
 _REMEMBERED = 512
@@ -99,10 +104,13 @@ class _HttpCall:
 class _Known:
     """An X-Amz-Target that was routed before, with all that follows from it."""
 
-    __slots__ = ("action", "answers", "codec", "operation", "run")
+    __slots__ = ("action", "answers", "codec", "operation", "run", "service")
 
-    def __init__(self, codec: Codec, operation: str, action: str, run: Operation, answers: Answers) -> None:
+    def __init__(
+        self, service: str, codec: Codec, operation: str, action: str, run: Operation, answers: Answers
+    ) -> None:
         self.answers = answers
+        self.service = service
         self.codec = codec
         self.operation = operation
         self.action = action
@@ -138,6 +146,9 @@ class Gateway:
 
     ``answers``: what became of the requests for each (service, operation) that was asked for. ``refused``: of those for
     no operation of ours, by the error's code.
+
+    ``verifier``: with it only who signs with a known key is let in; it wants ``aside``, for the hashes of large bodies.
+    Without it signatures are read for account and region.
     """
 
     def __init__(
@@ -149,6 +160,8 @@ class Gateway:
         own_pages: OwnPages | None = None,
         authorize: Authorize = allow_all,
         monotonic: Callable[[], float] = RealClock.monotonic,
+        verifier: Verifier | None = None,
+        aside: Aside | None = None,
     ) -> None:
         self.answers: dict[tuple[str, str], Answers] = {}
         self.refused: dict[str, int] = {}
@@ -159,14 +172,17 @@ class Gateway:
         self._region = default_region
         self._own_pages = own_pages
         self._authorize = authorize
+        self._verifier = verifier
+        self._aside = aside
         self._codecs: dict[tuple[str, str], Codec] = {}
         self._callers: dict[str, Caller] = {}
         self._known: dict[str, _Known] = {}
 
-    def handle(self, request: HttpRequest, exchange: Exchange) -> None:
-        """Take a request through its steps. Never raises."""
+    def handle(self, request: HttpRequest, exchange: Exchange, payload: str | None = None) -> None:
+        """Take a request through its steps. Never raises. ``payload``: its body's hash, when that was taken aside."""
         request_id = self._ids.text()
         try:
+            headers = request.headers
             path = request.path
             if (
                 path[:2] in ("/_", "/h", "/m")
@@ -174,7 +190,7 @@ class Gateway:
                 and self._own_pages(request, exchange.respond)
             ):
                 return
-            known = self._known.get(request.headers.get("x-amz-target", ""))
+            known = self._known.get(headers.get("x-amz-target", ""))
             if known is None or request.method != "POST":
                 try:
                     known = self._route(request)
@@ -182,11 +198,17 @@ class Gateway:
                     self._refuse(error, request, request_id, exchange)
                     return
             try:
-                caller = self._caller(request)
+                if self._verifier is None:
+                    caller = self._caller(request)
+                else:
+                    caller = self._verifier.caller(request, known.service, payload)
             except ServiceError as error:
                 known.answers.failed(error.name)
                 known.answers.given(self._monotonic())
                 exchange.respond(known.codec.encode_error(error, request_id))
+                return
+            except LargeBody:
+                self._hash(request, exchange)
                 return
             call = _HttpCall(exchange, known, caller, request, request_id, self._monotonic())
             try:
@@ -205,10 +227,24 @@ class Gateway:
             log.exception("A request failed on its way (%s)", request_id)
             exchange.respond(HttpResponse(500, (("x-amzn-RequestId", request_id),), b"InternalFailure"))
 
+    def _hash(self, request: HttpRequest, exchange: Exchange) -> None:
+        """Take the hash of a large body beside the event loop, and the request through its steps again with it."""
+        assert self._aside is not None
+
+        def then(digest: str | Exception) -> None:
+            if isinstance(digest, Exception):
+                log.error("A body could not be hashed: %s", digest)
+                exchange.respond(HttpResponse(500, (), b"InternalFailure"))
+            else:
+                self.handle(request, exchange, digest)
+
+        self._aside(lambda: hashlib.sha256(request.body).hexdigest(), then)
+
     def _route(self, request: HttpRequest) -> _Known:
         target = route(request)
         service, operation = target.service, target.operation
         known = _Known(
+            service,
             self._codec(service, target.protocol, request),
             operation,
             f"{service}:{operation}",

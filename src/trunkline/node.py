@@ -17,11 +17,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trunkline
 from trunkline.banner import banner, url
+from trunkline.credentials import BadCredentials, Credentials
 from trunkline.gateway import Gateway
 from trunkline.http.access import AccessLog
 from trunkline.http.endpoints import Endpoints
@@ -42,6 +44,7 @@ from trunkline.services.sqs.receipts import Receipts
 from trunkline.services.sqs.service import SqsService
 from trunkline.services.sts.service import StsService
 from trunkline.settings import Settings, flag
+from trunkline.signatures import Verifier
 from trunkline.storage.directory import DataDirectoryInUse
 from trunkline.storage.memory import MemoryStore
 from trunkline.storage.sqlite import SqliteStore
@@ -59,6 +62,7 @@ class Node:
     """A whole server in this process. ``await start()``, use ``port``, ``await stop()``.
 
     ``store``, ``real`` and ``ids`` replace the real ones, for tests. ``reloads.run()`` is what SIGHUP does.
+    BadCredentials if the credentials file cannot be used.
     """
 
     def __init__(
@@ -72,6 +76,10 @@ class Node:
         self.settings = settings
         self.reloads = Reloads() if reloads is None else reloads
         self.real = real or RealClock()
+        self.credentials: Credentials | None = None
+        if settings.credentials is not None:
+            self.credentials = Credentials(settings.credentials, settings.account)
+            self.reloads.register("the credentials", self.credentials.read_again)
         self.clock = ServiceClock(self.real)
         self.ids = ids or RandomIds()
         self.lost: asyncio.Future[Exception] | None = None
@@ -126,6 +134,10 @@ class Node:
         self.partitions.register("sqs", sqs.factory)
         self.partitions.begin()
         sts = StsService()
+        verifier = None
+        if self.credentials is not None:
+            credentials = self.credentials
+            verifier = Verifier(lambda: credentials.keys, self.real.wall)
         endpoints = Endpoints(
             services=["sqs", "sts"],
             version=trunkline.__version__,
@@ -136,6 +148,7 @@ class Node:
             from_anywhere=settings.clock_from == "anywhere",
             settings=_in_force(settings, self.port),
             scrape=lambda accept: self.metrics.scrape(accept),
+            admit=None if verifier is None else partial(verifier.caller, service="sqs"),
         )
         self.gateway = Gateway(
             {"sqs": sqs.operations(), "sts": sts.operations()},
@@ -144,6 +157,8 @@ class Node:
             default_region=settings.region,
             own_pages=endpoints.handle,
             monotonic=self.real.monotonic,
+            verifier=verifier,
+            aside=_aside,
         )
         told = settings.log_level in ("debug", "info")
         handle = AccessLog(self.gateway.handle, self.real.monotonic) if told else self.gateway.handle
@@ -261,6 +276,8 @@ def run(settings: Settings) -> int:
         return _loop_runner()(_serve(settings))
     except (DataDirectoryInUse, NewerFormat) as error:
         print(f"trunkline: {error}", file=sys.stderr)
+    except BadCredentials as error:
+        print(f"trunkline: {error}", file=sys.stderr)
     except StoreError as error:
         print(f"trunkline: the data cannot be opened: {error}", file=sys.stderr)
     except OSError as error:
@@ -301,7 +318,7 @@ async def _serve(settings: Settings) -> int:
     # The store's threads hand the interpreter lock to and fro; waiting 5 ms for it each time, as by default, would be
     # most of the latency of a read or of a commit on a slow disk.
     sys.setswitchinterval(0.0002)
-    print(banner(settings, node.hosts, node.port), flush=True)
+    print(banner(settings, node.hosts, node.port, str(node.credentials or "")), flush=True)
     print("Ready.", flush=True)
     assert node.lost is not None
     node.lost.add_done_callback(lambda _: stop.set())

@@ -139,6 +139,11 @@ def _path(text: str) -> Path:
         raise ValueError from None
 
 
+def _optional_path(text: str) -> Path | None:
+    """a path"""
+    return _path(text)
+
+
 def _size(text: str) -> int:
     """bytes: 1048576, or 262144 for the limit before August 2025"""
     number = int(text)
@@ -174,7 +179,9 @@ class Settings:
     """All options with their values. Attribute names are the configuration file's keys."""
 
     host: str = option(
-        "127.0.0.1", _host, "Address to listen on, or a name for several; beyond loopback only with auth given as well."
+        "127.0.0.1",
+        _host,
+        "Address to listen on, or a name for several; beyond loopback only with auth verify, or insecure.",
     )
     port: int = option(
         4566, _whole(0, 65535), "Port to listen on; 0 takes a free one and prints it.", ("EDGE_PORT", "GATEWAY_PORT")
@@ -201,9 +208,20 @@ class Settings:
         ("TEST_AWS_ACCOUNT_ID", "MINISTACK_ACCOUNT_ID", "FLOCI_DEFAULT_ACCOUNT_ID"),
     )
     auth: str = option(
-        "open", _choice("open"), "Who may call: open lets everybody in. Beyond loopback it must be said.",
-        shown="open on loopback, else none",
-    )  # fmt: skip
+        "open",
+        _choice("open", "verify"),
+        "Who may call: open lets everybody in; verify those whose signature is right by the credentials.",
+    )
+    credentials: Path | None = option(
+        None,
+        _optional_path,
+        "File of the access keys that verify knows, in the form of AWS's shared credentials file with aws_account_id; "
+        "read again on SIGHUP.",
+        shown="none",
+    )
+    insecure: bool = option(
+        False, _truth, "Listen beyond loopback though auth is open, so that whoever reaches the port may do everything."
+    )
     strict: bool = option(
         False,
         _truth,
@@ -252,6 +270,11 @@ class Settings:
         "Queues that /metrics shows one by one, by account, region and name; 0 shows none.",
     )
     log_level: str = option("warning", _level, "What is logged.", ("LS_LOG",))
+
+    @property
+    def verified(self) -> bool:
+        """Is it known who calls? If so, accounts are closed to one another and what is not enforced is refused."""
+        return self.auth == "verify"
 
     @property
     def purge_wait_ms(self) -> int:
@@ -348,14 +371,28 @@ def made(values: Mapping[str, Any]) -> Settings:
 def _together(said: Mapping[str, _Said], warn: Callable[[str], None]) -> Settings:
     """The settings, if the values that were given go together."""
     settings = Settings(**{name: each.value for name, each in said.items()})
-    if not on_loopback(settings.host):
-        if "auth" not in said:
+    if settings.verified and settings.credentials is None:
+        raise BadSetting(
+            f"{said['auth'].where} is verify, but no credentials are given, so nobody could call: add "
+            f"{flag('credentials')} FILE ({environment_name('credentials')}), a file with a section for each caller: "
+            "aws_access_key_id, aws_secret_access_key and aws_account_id."
+        )
+    if settings.credentials is not None and not settings.verified:
+        raise BadSetting(
+            f"{said['credentials'].where} names {settings.credentials}, but auth is open, so nobody would be asked for "
+            f"them: add {flag('auth')} verify ({environment_name('auth')}=verify), or leave the credentials out."
+        )
+    if not on_loopback(settings.host) and not settings.verified:
+        where = said["host"].where
+        if not settings.insecure:
             raise BadSetting(
-                f"{said['host'].where} is {settings.host!r}, where other machines may call, and everybody who can call "
-                f"may do everything. If that is meant, as in a container, add {flag('auth')} open "
-                f'({environment_name("auth")}=open, or auth = "open" in the file); else listen on 127.0.0.1.'
+                f"{where} is {settings.host!r}, where other machines may call, and auth is open, so everybody who can "
+                f"call may do everything. Let in only those who have a key: {flag('auth')} verify "
+                f"{flag('credentials')} FILE ({environment_name('auth')}, {environment_name('credentials')}). Or, if "
+                f"it is to be open, as in a container, add {flag('insecure')} ({environment_name('insecure')}=1, or "
+                "insecure = true in the file). Or listen on 127.0.0.1."
             )
-        warn(f"{said['host'].where} is {settings.host!r} and auth is open: whoever can reach this server may use it")
+        warn(f"{where} is {settings.host!r} and auth is open: whoever can reach this server may use it")
     if settings.memory and "data" in said:
         memory, data = said["memory"], said["data"]
         if memory.way == data.way and memory.way in ("flag", "program"):

@@ -1,7 +1,8 @@
 """What is stored and shown before its enforcement is built: one table, shown everywhere.
 
 Shown in docs/reference/unenforced.md, in the banner and at
-``/_trunkline/unenforced``. It is to be empty at 1.0.
+``/_trunkline/unenforced``. With auth verify, where people rely on what they set, it
+is refused at the call. It is to be empty at 1.0.
 """
 
 from __future__ import annotations

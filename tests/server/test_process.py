@@ -229,7 +229,7 @@ def test_requests_are_logged_at_level_info_and_not_by_default(tmp_path: Path) ->
 
 
 def test_a_name_that_nobody_knows_is_refused_with_what_fits() -> None:
-    ended = run("serve", "--port", "0", "--memory", "--auth", "open", "--host", "nonsense.invalid")
+    ended = run("serve", "--port", "0", "--memory", "--insecure", "--host", "nonsense.invalid")
     warning, line = ended.stderr.splitlines()
     assert ended.returncode == 1
     assert "auth is open" in warning

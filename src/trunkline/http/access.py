@@ -1,7 +1,8 @@
 """The log of requests: a line for each answer, and at level debug what was said.
 
 It stands around the handler only where the level asks for it, so that who does
-not read it pays nothing for it. Headers are not written: they carry signatures.
+not read it pays nothing for it. Headers are not written, nor a presigned query's
+signature and session token: who reads a log may not call in another's name.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _LOOKED_AT = 4_096
 """Bytes of a form that nobody read, in which an Action is looked for."""
 _ACTION = re.compile(rb"(?:^|&)Action=(\w{1,100})")
 _NO_NAME = re.compile(r"\W")
+_SECRET = re.compile(r"(?i)(X-Amz-(?:Signature|Security-Token)=)[^&]*")
 _CODE = re.compile(rb'"__type":\s*"(?:[^"#]*#)?(\w[\w.]*)|<Code>([\w.]+)</Code>')
 
 
@@ -58,7 +60,9 @@ class _Logged:
             request.method, request.path, _operation(request), request.peer, response.status, code, took,
         )  # fmt: skip
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("asked %s, answered %s", _shown(request.body or request.query.encode()), _shown(response.body))
+            log.debug(
+                "asked %s, answered %s", _shown(request.body or _without_secrets(request.query)), _shown(response.body)
+            )
         self._exchange.respond(response)
 
     def when_gone(self, action: Callable[[], None]) -> None:
@@ -81,6 +85,10 @@ def _code(response: HttpResponse) -> str:
         return ""
     found = _CODE.search(response.body)
     return " " + (found[1] or found[2]).decode() if found else ""
+
+
+def _without_secrets(query: str) -> bytes:
+    return _SECRET.sub(r"\1…", query).encode()
 
 
 def _shown(body: bytes) -> str:

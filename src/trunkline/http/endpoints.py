@@ -23,7 +23,10 @@ of ours refuses those that it does not know: a reset whose account was mistyped
 must not empty everything. LocalStack's pages that only show take any.
 
 Clock and reset are answered only to callers on this machine, unless
-``clock_from`` says so, and never to a web page of another origin.
+``clock_from`` says so. With auth verify all pages but the front page and the
+health pages, which tell nothing, want a request signed by a known key, for the
+service sqs; a reset, and looking at messages, are for that key's account alone.
+Nothing guarded is done for a web page of another origin.
 """
 
 from __future__ import annotations
@@ -40,8 +43,11 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from trunkline.kernel.arn import is_account
+from trunkline.kernel.caller import Caller
 from trunkline.kernel.errors import ServiceError
+from trunkline.signatures import LargeBody
 from trunkline.wire.message import HttpRequest, HttpResponse
+from trunkline.wire.shapes import COMMON
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +86,13 @@ class Clock(Protocol):
 Reset = Callable[[str | None, str | None], Awaitable[int]]
 """(account or None for all, service or None for all) -> how many resources are gone."""
 
-Inspect = Callable[[HttpRequest], Awaitable[HttpResponse]]
-"""Answers a request for /_aws/sqs/messages; raises nothing that a client can cause."""
+Inspect = Callable[[HttpRequest, Caller | None], Awaitable[HttpResponse]]
+"""Answers a request for /_aws/sqs/messages, of whom it is known who it is or of anybody (None).
+
+BadRequest; it raises nothing else that a client can cause."""
+
+Admit = Callable[[HttpRequest], Caller]
+"""Who signed a request. ServiceError if nobody did who may call; LargeBody."""
 
 
 Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
@@ -94,19 +105,26 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """``takes``: the parameters, or None for any. ``guarded``: it changes something."""
+    """``takes``: the parameters, or None for any. ``guarded``: it changes something. ``public``: nobody need sign."""
 
     run: Callable[[dict[str, Any]], Awaitable[Any]]
     takes: tuple[str, ...] | None = None
     guarded: bool = False
+    public: bool = False
 
 
 class NotServed(Exception):
     """The text says what is not done here, and what to do instead."""
 
 
+class Refused(Exception):
+    """The text says why this caller may not, and who may."""
+
+
 _STAGES = ("BOOT", "START", "READY", "SHUTDOWN")
 _INSPECTED = ("/_aws/sqs/messages", "/_ministack/sqs/messages")
+_OWN = ("/_trunkline", "/_localstack", "/_ministack", "/_aws")
+"""What own pages' paths begin with."""
 
 
 class Endpoints:
@@ -123,6 +141,7 @@ class Endpoints:
         from_anywhere: bool = False,
         settings: Mapping[str, Any] | None = None,
         scrape: Scrape | None = None,
+        admit: Admit | None = None,
     ) -> None:
         self._scrape = scrape
         self._services = services
@@ -133,9 +152,10 @@ class Endpoints:
         self._unenforced = unenforced
         self._from_anywhere = from_anywhere
         self._settings = dict(settings or {})
+        self._admit = admit
         self._tasks: set[asyncio.Task[None]] = set()
         self._pages = {
-            ("GET", "/_trunkline/health"): _Page(self._health, ()),
+            ("GET", "/_trunkline/health"): _Page(self._health, (), public=True),
             ("GET", "/metrics"): _Page(self._metrics, ()),
             ("GET", "/_trunkline/metrics"): _Page(self._metrics, ()),
             ("GET", "/_trunkline/unenforced"): _Page(self._show_unenforced, ()),
@@ -146,8 +166,8 @@ class Endpoints:
             ("POST", "/_trunkline/clock/set"): _Page(self._set, ("to", "force"), True),
             ("POST", "/_trunkline/reset"): _Page(self._empty, ("account", "service"), True),
             ("POST", "/_ministack/reset"): _Page(self._empty, ("account", "service", "init"), True),
-            ("GET", "/health"): _Page(self._health),
-            ("GET", "/_localstack/health"): _Page(self._health),
+            ("GET", "/health"): _Page(self._health, public=True),
+            ("GET", "/_localstack/health"): _Page(self._health, public=True),
             ("GET", "/_localstack/info"): _Page(self._info),
             ("GET", "/_localstack/plugins"): _Page(self._plugins),
             ("GET", "/_localstack/config"): _Page(self._config),
@@ -170,30 +190,37 @@ class Endpoints:
         if path.startswith(_INIT):
             path = path.lower()  # READY is what LocalStack calls the stage
         method = "GET" if request.method == "HEAD" else request.method
-        if any(path == root or path.startswith(root + "/") for root in _INSPECTED):
-            self._spawn(self._run_inspect(request, respond))
-            return True
         if path == "/":
             return self._front(method, request, respond)
         page = self._pages.get((method, path))
+        known = sorted({m for m, p in self._pages if p == path})
+        if not known and not path.startswith(_OWN):
+            return False
+        caller = None
+        if self._admit is not None and (page is None or not page.public):
+            try:
+                caller = self._admit(request)
+            except (ServiceError, LargeBody) as error:
+                respond(_unsigned(error, path, request))
+                return True
+        if any(path == root or path.startswith(root + "/") for root in _INSPECTED):
+            self._spawn(self._run_inspect(request, caller, respond))
+            return True
         if page is not None:
             refusal = self._refusal(path, request) if page.guarded else None
             if refusal is not None:
                 respond(_json(403, {"message": refusal}))
             else:
-                self._spawn(self._run(page, path, request, respond))
+                self._spawn(self._run(page, path, request, caller, respond))
             return True
-        known = sorted({m for m, p in self._pages if p == path})
         if known:
             refused = _json(405, {"message": f"{path} takes {' and '.join(known)}, not {request.method}"})
             refused.headers = (*refused.headers, ("Allow", ", ".join(known)))
             respond(refused)
             return True
-        if path.startswith(("/_trunkline", "/_localstack", "/_ministack", "/_aws")):
-            pages = ", ".join(sorted({p for _, p in self._pages}))
-            respond(_json(404, {"message": f"There is no page {path}. There are: {pages}, {', '.join(_INSPECTED)}"}))
-            return True
-        return False
+        pages = ", ".join(sorted({p for _, p in self._pages}))
+        respond(_json(404, {"message": f"There is no page {path}. There are: {pages}, {', '.join(_INSPECTED)}"}))
+        return True
 
     def _front(self, method: str, request: HttpRequest, respond: Respond) -> bool:
         """A browser that was pointed at the port; a client of the API signs, or does not ask for HTML."""
@@ -202,8 +229,9 @@ class Endpoints:
             return False
         if "authorization" in headers or "x-amz-target" in headers:
             return False
+        name = "Trunkline" if self._admit is not None else f"Trunkline {self._version}"
         text = (
-            f"Trunkline {self._version} is up. It serves the AWS APIs of: {', '.join(self._services)}.\n\n"
+            f"{name} is up. It serves the AWS APIs of: {', '.join(self._services)}.\n\n"
             f"Point an AWS SDK or the AWS CLI here: --endpoint-url {request.scheme}://{headers.get('host', '')}\n"
             "Health: /_trunkline/health\n"
         )
@@ -234,16 +262,18 @@ class Endpoints:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, page: _Page, path: str, request: HttpRequest, respond: Respond) -> None:
+    async def _run(self, page: _Page, path: str, request: HttpRequest, caller: Caller | None, respond: Respond) -> None:
         try:
             parameters = said(request)
             if page.takes is not None:
                 _check_names(path, parameters, page.takes)
-            asked = {**parameters, _PATH: path, _ACCEPT: request.headers.get("accept", "")}
+            asked = {**parameters, _PATH: path, _CALLER: caller, _ACCEPT: request.headers.get("accept", "")}
             shown = await page.run(asked)
             answer = shown if isinstance(shown, HttpResponse) else _json(200, shown)
         except BadRequest as error:
             answer = _json(400, {"message": str(error)})
+        except Refused as error:
+            answer = _json(403, {"message": str(error)})
         except NotServed as error:
             answer = _json(501, {"message": str(error)})
         except ServiceError as error:
@@ -253,9 +283,9 @@ class Endpoints:
             answer = _json(500, {"message": "Something of ours failed; the log says what."})
         respond(answer)
 
-    async def _run_inspect(self, request: HttpRequest, respond: Respond) -> None:
+    async def _run_inspect(self, request: HttpRequest, caller: Caller | None, respond: Respond) -> None:
         try:
-            answer = await self._inspect(request)
+            answer = await self._inspect(request, caller)
         except BadRequest as error:
             answer = _json(400, {"message": str(error)})
         except Exception:
@@ -266,11 +296,9 @@ class Endpoints:
     # -- pages -----------------------------------------------------------------
 
     async def _health(self, _: dict[str, Any]) -> Any:
-        return {
-            "services": {name: "running" for name in self._services},
-            "edition": "community",
-            "version": self._version,
-        }
+        """Everybody may ask, also with auth verify: it must tell nothing that helps a stranger."""
+        health = {"services": {name: "running" for name in self._services}, "edition": "community"}
+        return health if self._admit is not None else {**health, "version": self._version}
 
     async def _metrics(self, parameters: dict[str, Any]) -> Any:
         if self._scrape is None:
@@ -378,6 +406,12 @@ class Endpoints:
             if name in parameters and not isinstance(parameters[name], str | int):
                 raise BadRequest(f"{name} is to be a text, not {_shown(parameters[name])}: leave it out to empty all")
         account, service = parameters.get("account"), parameters.get("service")
+        caller: Caller | None = parameters[_CALLER]
+        if caller is not None and str(account) != caller.account:
+            raise Refused(
+                f"With auth verify a reset empties the account of the key that signed it, so say account="
+                f"{caller.account}, and not {_shown(account)}"
+            )
         if service is not None and service not in self._services:
             raise BadRequest(f"There is no service {_shown(service)} here; there are: {', '.join(self._services)}")
         if account is not None and not is_account(str(account)):
@@ -390,8 +424,9 @@ class Endpoints:
 
 
 _INIT = "/_localstack/init/"
-_PATH, _ACCEPT = " path", " accept"
-"""A page's own path, and what its reader accepts, among its parameters: no client can send such a name by accident."""
+_PATH, _CALLER, _ACCEPT = " path", " caller", " accept"
+"""A page's own path, who calls it, and what its reader accepts, among its parameters. What a client sends by such a
+name is overwritten."""
 _FARTHEST = 100 * 365 * 86_400_000
 """Milliseconds that one call may move the clock."""
 
@@ -422,6 +457,19 @@ def said(request: HttpRequest) -> dict[str, Any]:
 
 _MOST = 1_000
 _MOST_BYTES = 65_536
+
+
+def _unsigned(error: ServiceError | LargeBody, path: str, request: HttpRequest) -> HttpResponse:
+    """The answer to a caller whom nobody knows."""
+    if isinstance(error, LargeBody):
+        return _json(413, {"message": f"{path} takes no body of {len(request.body)} bytes"})
+    text = error.message
+    if error.name in ("AccessDenied", "MissingAuthenticationToken"):
+        text = (
+            f"{path} wants a request that is signed by a known key, for the service sqs: "
+            "curl --aws-sigv4 aws:amz:us-east-1:sqs --user KEY:SECRET"
+        )
+    return _json(COMMON[error.name].status if error.name in COMMON else 400, {"message": text, "code": error.name})
 
 
 def _check_names(path: str, parameters: Mapping[str, Any], takes: tuple[str, ...]) -> None:

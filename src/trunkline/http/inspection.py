@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from trunkline.http.endpoints import said
+from trunkline.kernel.caller import Caller
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.ids import Ids
 from trunkline.wire import sigv4
@@ -62,8 +63,8 @@ class SqsPages:
         self._region = region
         self._codecs: dict[str, Codec] = {}
 
-    async def answer(self, request: HttpRequest) -> HttpResponse:
-        """BadRequest if the request is neither AWS's nor one of these pages'."""
+    async def answer(self, request: HttpRequest, caller: Caller | None = None) -> HttpResponse:
+        """A ``caller`` who is known sees its own alone. BadRequest if it is no request of AWS's or of these pages."""
         request_id = self._ids.text()
         if request.method not in _METHODS:
             text = f"This page takes {', '.join(_METHODS)}, not {request.method}."
@@ -78,7 +79,9 @@ class SqsPages:
             action = parameters.get("Action", _ACTION) if target is None else target.rpartition(".")[2]
             if action != _ACTION:
                 raise ServiceError("InvalidRequest", "This endpoint only accepts ReceiveMessage calls")
-            account, region, name = self._place(request, parameters)
+            account, region, name = self._place(request, parameters, caller)
+            if caller is not None and account != caller.account:
+                raise ServiceError("AccessDenied", f"Queues of {account} are not shown to a key of {caller.account}.")
             if request.method == "DELETE":
                 await self._empty(account, region, name)
                 return HttpResponse(200, (_JSON,), json.dumps({"purged": name}).encode())
@@ -102,10 +105,14 @@ class SqsPages:
             self._codecs[protocol] = found
         return found
 
-    def _place(self, request: HttpRequest, parameters: Mapping[str, Any]) -> tuple[str, str, str]:
+    def _place(
+        self, request: HttpRequest, parameters: Mapping[str, Any], caller: Caller | None
+    ) -> tuple[str, str, str]:
         credential = sigv4.parse(request)
         account, region = self._account, self._region
-        if credential is not None:
+        if caller is not None:
+            account, region = caller.account, caller.region
+        elif credential is not None:
             account, region = sigv4.account_of(credential.access_key, account), credential.region
         if parameters.get("account"):
             account = str(parameters["account"])

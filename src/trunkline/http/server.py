@@ -62,6 +62,7 @@ _NOT_IN_A_HEADER = re.compile("[\r\n\0]+")
 _AUTHORITY = re.compile("https?://([^/?#]*)", re.IGNORECASE)
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _SLASH = ord("/")
+_SPACES = " \t"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SLICE = 32_768
 """Bytes given to the parser at once: it cannot be stopped, so this bounds what is parsed ahead of its turn."""
@@ -305,7 +306,8 @@ class _Connection(asyncio.Protocol):
             return  # a trailer, which may not pose as a header
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         headers = self._headers
-        headers[key] = f"{headers[key]},{text}" if key in headers else text
+        # The parser leaves spaces behind a value, which are no part of it: they may not come to stand inside.
+        headers[key] = f"{headers[key].rstrip(_SPACES)},{text}" if key in headers else text
 
     def _count_head(self, size: int) -> None:
         self._head_size += size

@@ -27,6 +27,26 @@ class ErrorCode:
     query_message: dict[str, str] = field(default_factory=dict)
 
 
+_CORAL = "com.amazon.coral.service#"
+
+COMMON: dict[str, ErrorCode] = {
+    each.code: each
+    for each in (
+        ErrorCode("ServiceUnavailable", "ServiceUnavailable", 503),
+        ErrorCode("InternalFailure", "InternalFailure", 500),
+        ErrorCode("MethodNotAllowed", "MethodNotAllowed", 405),
+        ErrorCode("AccessDenied", _CORAL + "AccessDeniedException", 403),
+        ErrorCode("ExpiredToken", _CORAL + "ExpiredTokenException", 403),
+        ErrorCode("IncompleteSignature", _CORAL + "IncompleteSignatureException", 400),
+        ErrorCode("InvalidClientTokenId", _CORAL + "UnrecognizedClientException", 403),
+        ErrorCode("MissingAuthenticationToken", _CORAL + "MissingAuthenticationTokenException", 403),
+        ErrorCode("RequestExpired", _CORAL + "RequestExpiredException", 400),
+        ErrorCode("SignatureDoesNotMatch", _CORAL + "InvalidSignatureException", 403),
+    )
+}
+"""What every service answers before it looks at what an operation is given: no model lists it."""
+
+
 class ServiceModel:
     """One service. ``name`` is the signing name, such as ``sqs``."""
 
@@ -54,12 +74,9 @@ class ServiceModel:
 
     def error(self, name: str) -> ErrorCode:
         """How the error called ``name`` (in the model, or a query code that no model lists) goes out."""
-        if name == "ServiceUnavailable":
-            return ErrorCode(name, name, 503)
-        if name == "InternalFailure":
-            return ErrorCode(name, name, 500)
-        if name == "MethodNotAllowed":
-            return ErrorCode(name, name, 405)
+        common = COMMON.get(name)
+        if common is not None:
+            return common
         found = self._errors.get(name, {})
         code = found.get("code", name)
         shape = self.shapes.get(name, {})

@@ -33,6 +33,7 @@ class Options:
     queue_url: str = "dynamic"
     hostname: str = ""
     window: int = 10_000
+    verified: bool = False
 
 
 class Runtime:

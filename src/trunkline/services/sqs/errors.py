@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trunkline.kernel.call import Call
 from trunkline.kernel.errors import ServiceError, ServiceUnavailable
 
 
@@ -15,6 +16,16 @@ def no_room() -> ServiceError:
 
 def no_such_queue() -> ServiceError:
     return ServiceError("QueueDoesNotExist", "The specified queue does not exist.")
+
+
+def denied(call: Call, arn: str) -> ServiceError:
+    """``call`` is of another account than what it is for."""
+    action = f"sqs:{call.operation.removesuffix('Batch').lower()}"
+    return ServiceError(
+        "AccessDenied",
+        f"User: {call.caller.arn} is not authorized to perform: {action} on resource: {arn} because no resource-based "
+        f"policy allows the {action} action",
+    )
 
 
 def missing(member: str) -> ServiceError:

@@ -38,7 +38,7 @@ class Moving:
 
     def start_message_move_task(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html"""
-        source = self._queue(params.get("SourceArn"), "SourceArn")
+        source = self._queue(params.get("SourceArn"), "SourceArn", call)
         rate = params.get("MaxNumberOfMessagesPerSecond")
         if rate is not None and not 1 <= rate <= MOVE_RATE:
             raise invalid_value(
@@ -46,7 +46,7 @@ class Moving:
             )
         destination = params.get("DestinationArn", "")
         if destination:
-            self._check_destination(self._queue(destination, "DestinationArn"), source)
+            self._check_destination(self._queue(destination, "DestinationArn", call), source)
         if not self._queues.is_dead_letter_queue(source.arn):
             raise invalid("Source queue must be configured as a Dead Letter Queue.")
         token = Shaped(call, lambda task: {"TaskHandle": _handle(task, source.arn)})
@@ -102,7 +102,7 @@ class Moving:
             arn, id_ = str(said["sourceArn"]), bytes.fromhex(said["taskId"])
         except (ValueError, TypeError, KeyError, RecursionError):
             raise invalid("Value for parameter TaskHandle is invalid.") from None
-        source = self._queues.by_arn(arn)
+        source = self._queues.by_arn(arn, call)
         if source is None:
             raise ServiceError("ResourceNotFoundException", "Task does not exist.")
         token = Shaped(call, lambda moved: {"ApproximateNumberOfMessagesMoved": moved})
@@ -110,7 +110,7 @@ class Moving:
 
     def list_message_move_tasks(self, params: dict[str, Any], call: Call) -> None:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ListMessageMoveTasks.html"""
-        source = self._queue(params.get("SourceArn"), "SourceArn")
+        source = self._queue(params.get("SourceArn"), "SourceArn", call)
         most = params.get("MaxResults", 1)
         if not 1 <= most <= 10:
             raise invalid_value(most, "MaxResults", "Must be between 1 and 10, if provided.")
@@ -121,13 +121,13 @@ class Moving:
 
         self._tell(source.partition, ListMoves(Shaped(call, results), most))
 
-    def _queue(self, arn: str | None, member: str) -> Queue:
+    def _queue(self, arn: str | None, member: str, call: Call) -> Queue:
         if not arn:
             raise missing(member)
         parsed = Arn.parse(arn)
         if parsed is None or parsed.service != "sqs":
             raise invalid_value(arn, member, "Only SQS queue ARNs are valid.")
-        queue = self._queues.by_arn(arn)
+        queue = self._queues.by_arn(arn, call)
         if queue is None:
             raise _absent(member)
         return queue

@@ -47,12 +47,14 @@ class Directory(Protocol):
 
 
 class QueueOperations:
-    def __init__(self, directory: Directory, runtime: Runtime) -> None:
+    """``enforced``: what would not be enforced is refused (see notices)."""
+
+    def __init__(self, directory: Directory, runtime: Runtime, enforced: bool = False) -> None:
         self._directory = directory
         self._runtime = runtime
         self._tell = runtime.tell
         self._allot = runtime.allot
-        self._notices = Notices()
+        self._notices = Notices(enforced)
 
     def operations(self) -> dict[str, Operation]:
         return {
@@ -76,6 +78,7 @@ class QueueOperations:
         if name is None:
             raise missing("QueueName")
         attributes = params.get("Attributes", {})
+        self._notices.check(attributes)
         catalogue = self._directory.place(call.caller.account, call.caller.region)
         if catalogue is None:
             raise InternalFailure
@@ -182,6 +185,7 @@ class QueueOperations:
         """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
         entry = self._directory.find(params.get("QueueUrl"), call)
         attributes = params["Attributes"]
+        self._notices.check(attributes)
         self._change(entry, SetAttributes(self._noticed(call, entry, attributes), entry.name, attributes))
 
     def tag_queue(self, params: dict[str, Any], call: Call) -> None:
@@ -204,6 +208,7 @@ class QueueOperations:
         entry = self._directory.find(params.get("QueueUrl"), call)
         label, accounts, actions = params["Label"], params["AWSAccountIds"], params["Actions"]
         permissions.check(label, accounts, actions)
+        self._notices.check({"Policy": label})
         token = self._noticed(call, entry, {"Policy": label})
         self._change(entry, AddPermission(token, entry.name, label, accounts, actions))
 

@@ -50,7 +50,9 @@ class Queues(Protocol):
         """The queue that a request is for. QueueDoesNotExist; MissingParameter if it names none."""
         ...
 
-    def by_arn(self, arn: str) -> Queue | None: ...
+    def by_arn(self, arn: str, call: Call | None = None) -> Queue | None:
+        """The queue of that ARN. AccessDenied if ``call`` is of an account that may not know."""
+        ...
 
     def dead_letter_queues(self, arn: str) -> list[Queue]:
         """All dead-letter queues of the account and region that ``arn`` is of."""

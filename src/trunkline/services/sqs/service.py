@@ -16,7 +16,7 @@ from trunkline.kernel.ids import Ids
 from trunkline.kernel.step import Machine, Row
 from trunkline.services.sqs import urls
 from trunkline.services.sqs.catalogue import Entry, QueueCatalogue, arn_place
-from trunkline.services.sqs.errors import missing, no_such_queue
+from trunkline.services.sqs.errors import denied, missing, no_such_queue
 from trunkline.services.sqs.fifo import ELIGIBLE, FifoQueue
 from trunkline.services.sqs.moving import Moving
 from trunkline.services.sqs.queues import QueueOperations
@@ -46,6 +46,8 @@ class Options(Protocol):
     def hostname(self) -> str: ...
     @property
     def window(self) -> int: ...
+    @property
+    def verified(self) -> bool: ...
 
 
 class SqsService:
@@ -57,11 +59,13 @@ class SqsService:
         self._runtime = runtime
         self._receipts = receipts
         self._options = options
+        self._closed = options.verified
+        """Are accounts closed to one another? Until policies let others in, only if it is known who calls."""
         parts = (
             Sending(self, runtime, ids, aside, options.maximum_message_size),
             Receiving(self, runtime, receipts, timer, options.purge_wait_ms),
             Moving(self, runtime, ids),
-            QueueOperations(self, runtime),
+            QueueOperations(self, runtime, options.verified),
         )
         self._plain: dict[str, Operation] = {}
         for part in parts:
@@ -110,7 +114,10 @@ class SqsService:
     def _where(self, params: dict[str, Any], call: Call, by_name: bool) -> tuple[str, str]:
         caller = call.caller
         if by_name:
-            return params.get("QueueOwnerAWSAccountId") or caller.account, caller.region
+            owner = params.get("QueueOwnerAWSAccountId") or caller.account
+            if self._closed and owner != caller.account:
+                raise denied(call, f"arn:aws:sqs:{caller.region}:{owner}:{params.get('QueueName', '')}")
+            return owner, caller.region
         url = params.get("QueueUrl")
         if url is None:
             for member in _ARNS:
@@ -136,6 +143,8 @@ class SqsService:
             raise no_such_queue()
         caller = call.caller
         account, region = place.account or caller.account, place.region or caller.region
+        if self._closed and account != caller.account:
+            raise denied(call, f"arn:aws:sqs:{region}:{account}:{place.name}")
         catalogue = self._runtime.catalogue("sqs", region, account)
         if catalogue is None:
             if self._exists(account, region):
@@ -162,8 +171,10 @@ class SqsService:
         machine = self._runtime.catalogue("sqs", region, account)
         return machine if isinstance(machine, QueueCatalogue) else None
 
-    def by_arn(self, arn: str) -> Entry | None:
+    def by_arn(self, arn: str, call: Call | None = None) -> Entry | None:
         place = arn_place(arn)
+        if self._closed and call is not None and place is not None and place[1] != call.caller.account:
+            raise denied(call, arn)
         catalogue = None if place is None else self.place(place[1], place[0])
         return None if catalogue is None else catalogue.by_arn(arn)
 
