@@ -47,7 +47,7 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(file: P
 OTHER = {
     "host": "::1", "port": "1", "data": "/elsewhere", "memory": "true", "durability": "os", "region": "eu-west-1",
     "account": "123456789012", "strict": "yes", "purge_wait": "1.5", "delete_wait": "2",
-    "auth": "verify", "credentials": "/c", "insecure": "1",
+    "auth": "verify", "credentials": "/c", "insecure": "1", "allow_origin": "https://a:1, *",
     "maximum_message_size": "262144", "queue_url": "path", "hostname": "h:1", "clock_from": "anywhere",
     "advance_timeout": "1", "cache_bytes": "0", "machine_bytes": "1048576", "window": "3", "max_body_bytes": "1024",
     "grace": "0", "log_level": "debug", "metrics_queues": "0",
@@ -196,6 +196,11 @@ def test_verify_and_credentials_belong_together() -> None:
     text = refused(environment={"TRUNKLINE_CREDENTIALS": "/c"})
     assert text.startswith("TRUNKLINE_CREDENTIALS names /c") and "--auth verify (TRUNKLINE_AUTH=verify)" in text
     assert refused({"auth": "open", "credentials": "/c"}).startswith("--credentials names /c")
+
+
+@pytest.mark.parametrize("text", ["example.org", "https://", "https://a/b", "https://user@a", "null", "https://a b"])
+def test_an_origin_is_a_scheme_and_a_host(text: str) -> None:
+    assert "it takes origins such as https://console.example:8443" in refused({"allow_origin": f"http://ok, {text}"})
 
 
 def test_a_container_that_listens_everywhere_is_told_what_to_add() -> None:

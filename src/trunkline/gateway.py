@@ -1,6 +1,6 @@
 """The list of steps that a request takes.
 
-    own pages -> route -> who calls -> decode -> may they -> operation -> encode
+    a browser? -> own pages -> route -> who calls -> decode -> may they -> operation -> encode
 
 Everything a client can do wrong ends in an error of AWS's; everything of ours
 that fails ends in a 500 without a word of how, and in the log.
@@ -47,6 +47,10 @@ class Exchange(Protocol):
 
     def respond(self, response: HttpResponse) -> None: ...
     def when_gone(self, action: Callable[[], None]) -> None: ...
+
+
+AdmitBrowser = Callable[[HttpRequest, Exchange], Exchange | None]
+"""How to answer a request that a browser sent; None if that is done. See http.browsers."""
 
 
 def allow_all(caller: Caller, action: str, resource: str, context: Mapping[str, str]) -> None:
@@ -148,7 +152,7 @@ class Gateway:
     no operation of ours, by the error's code.
 
     ``verifier``: with it only who signs with a known key is let in; it wants ``aside``, for the hashes of large bodies.
-    Without it signatures are read for account and region.
+    Without it signatures are read for account and region. ``browsers``: without it they are not judged.
     """
 
     def __init__(
@@ -162,6 +166,7 @@ class Gateway:
         monotonic: Callable[[], float] = RealClock.monotonic,
         verifier: Verifier | None = None,
         aside: Aside | None = None,
+        browsers: AdmitBrowser | None = None,
     ) -> None:
         self.answers: dict[tuple[str, str], Answers] = {}
         self.refused: dict[str, int] = {}
@@ -174,6 +179,7 @@ class Gateway:
         self._authorize = authorize
         self._verifier = verifier
         self._aside = aside
+        self._browsers = browsers
         self._codecs: dict[tuple[str, str], Codec] = {}
         self._callers: dict[str, Caller] = {}
         self._known: dict[str, _Known] = {}
@@ -183,6 +189,15 @@ class Gateway:
         request_id = self._ids.text()
         try:
             headers = request.headers
+            if (
+                ("accept-language" in headers or "origin" in headers or "sec-fetch-site" in headers)
+                and payload is None
+                and self._browsers is not None
+            ):
+                answers = self._browsers(request, exchange)
+                if answers is None:
+                    return
+                exchange = answers
             path = request.path
             if (
                 path[:2] in ("/_", "/h", "/m")
@@ -331,6 +346,5 @@ _ALLOW = ("Allow", ", ".join(METHODS))
 _NO_PREFLIGHT = HttpResponse(
     405,
     (_ALLOW, ("Content-Type", "text/plain; charset=utf-8")),
-    b"Trunkline answers no CORS preflight: a web page of another origin may not call it. Call it from a program, or let"
-    b" the page's own server pass the calls on.\n",
+    b"OPTIONS is answered only as the CORS preflight of a web page whose origin is allowed (setting allow_origin).\n",
 )

@@ -26,6 +26,7 @@ from trunkline.banner import banner, url
 from trunkline.credentials import BadCredentials, Credentials
 from trunkline.gateway import Gateway
 from trunkline.http.access import AccessLog
+from trunkline.http.browsers import Browsers
 from trunkline.http.endpoints import Endpoints
 from trunkline.http.inspection import SqsPages
 from trunkline.http.server import HttpServer, bind
@@ -138,6 +139,7 @@ class Node:
         if self.credentials is not None:
             credentials = self.credentials
             verifier = Verifier(lambda: credentials.keys, self.real.wall)
+        browsers = Browsers((settings.hostname, settings.host), settings.allow_origin)
         endpoints = Endpoints(
             services=["sqs", "sts"],
             version=trunkline.__version__,
@@ -159,6 +161,7 @@ class Node:
             monotonic=self.real.monotonic,
             verifier=verifier,
             aside=_aside,
+            browsers=browsers.admit,
         )
         told = settings.log_level in ("debug", "info")
         handle = AccessLog(self.gateway.handle, self.real.monotonic) if told else self.gateway.handle

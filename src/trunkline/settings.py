@@ -144,6 +144,17 @@ def _optional_path(text: str) -> Path | None:
     return _path(text)
 
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@,\s]+")
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """origins such as https://console.example:8443, separated by commas, or * for all"""
+    found = tuple(each.strip().lower() for each in text.split(",") if each.strip())
+    if any(each != "*" and _ORIGIN.fullmatch(each) is None for each in found):
+        raise ValueError
+    return found
+
+
 def _size(text: str) -> int:
     """bytes: 1048576, or 262144 for the limit before August 2025"""
     number = int(text)
@@ -221,6 +232,13 @@ class Settings:
     )
     insecure: bool = option(
         False, _truth, "Listen beyond loopback though auth is open, so that whoever reaches the port may do everything."
+    )
+    allow_origin: tuple[str, ...] = option(
+        (),
+        _origins,
+        "Origins whose web pages may call; those of others are refused.",
+        ("EXTRA_CORS_ALLOWED_ORIGINS",),
+        "none",
     )
     strict: bool = option(
         False,

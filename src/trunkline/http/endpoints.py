@@ -26,7 +26,7 @@ Clock and reset are answered only to callers on this machine, unless
 ``clock_from`` says so. With auth verify all pages but the front page and the
 health pages, which tell nothing, want a request signed by a known key, for the
 service sqs; a reset, and looking at messages, are for that key's account alone.
-Nothing guarded is done for a web page of another origin.
+Browsers are judged before they come here: see browsers.
 """
 
 from __future__ import annotations
@@ -207,9 +207,9 @@ class Endpoints:
             self._spawn(self._run_inspect(request, caller, respond))
             return True
         if page is not None:
-            refusal = self._refusal(path, request) if page.guarded else None
-            if refusal is not None:
-                respond(_json(403, {"message": refusal}))
+            if page.guarded and not self._may_drive(request):
+                text = f"{path} is open to callers on this machine only (setting clock_from)"
+                respond(_json(403, {"message": text}))
             else:
                 self._spawn(self._run(page, path, request, caller, respond))
             return True
@@ -237,17 +237,6 @@ class Endpoints:
         )
         respond(HttpResponse(200, (("Content-Type", "text/plain; charset=utf-8"),), text.encode("utf-8", "replace")))
         return True
-
-    def _refusal(self, path: str, request: HttpRequest) -> str | None:
-        """Why this caller may not use a guarded page; None if it may."""
-        if not self._may_drive(request):
-            return f"{path} is open to callers on this machine only (setting clock_from)"
-        origin = request.headers.get("origin")
-        host = request.headers.get("host", "")
-        if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            # A browser sends such requests unasked, for any page that its user looks at.
-            return f"{path} is closed to web pages of other origins: the Origin is {origin[:200]!r}, the Host {host!r}"
-        return None
 
     def _may_drive(self, request: HttpRequest) -> bool:
         if self._from_anywhere:
