@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import trunkline
 from trunkline.settings import FIELDS, PREFIX, BadSetting, environment_name, flag, load, nearest, shown_default
@@ -41,7 +42,24 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
     dump.add_argument("directory", nargs="?", metavar="DIR", help="the data directory; without it the server's own")
     dump.add_argument("--data", metavar="DIR", help=f"the same, as serve has it [{environment_name('data')}]")
     dump.add_argument("--raw", action="store_true", help="keys and values as they are stored, not taken apart")
-    return root, {"serve": serve, "dump": dump}
+    backup = commands.add_parser(
+        "backup",
+        help="copy the data, also while the server runs",
+        usage="trunkline backup [--data DIR] FILE",
+        description="Copy the data to FILE: consistent, verified, and never over anything. The server may be running.",
+    )
+    backup.add_argument("file", metavar="FILE", help="the copy; it may not be there yet")
+    restore = commands.add_parser(
+        "restore",
+        help="make a data directory of a backup",
+        usage="trunkline restore [--data DIR] FILE",
+        description="Make a data directory of a backup, for a server that is not running. Overwrites nothing.",
+    )
+    restore.add_argument("file", metavar="FILE", help="what trunkline backup has made")
+    for command in (backup, restore):
+        text = f"the data directory, as serve has it [{environment_name('data')}]"
+        command.add_argument("--data", metavar="DIR", help=text)
+    return root, {"serve": serve, "dump": dump, "backup": backup, "restore": restore}
 
 
 def _help(name: str) -> str:
@@ -71,6 +89,8 @@ def _main(arguments: list[str] | None) -> int:
 
     if given.command == "dump":
         return _dump(commands["dump"], given, warn)
+    if given.command in ("backup", "restore"):
+        return _copy(given, warn)
     try:
         settings = load(vars(given), os.environ, warn)
     except BadSetting as error:
@@ -79,6 +99,25 @@ def _main(arguments: list[str] | None) -> int:
     from trunkline import node
 
     return node.run(settings)
+
+
+def _copy(given: argparse.Namespace, warn: Callable[[str], None]) -> int:
+    from trunkline import backup
+
+    # Of the settings only the directory matters, and whether there is one.
+    chosen = {"data": given.data, "host": "127.0.0.1", "memory": None if given.data is None else "false"}
+    try:
+        settings = load(chosen, os.environ, warn)
+        if settings.memory:
+            raise BadSetting(
+                f"the server keeps everything in memory ({environment_name('memory')} or the file says so), where "
+                f"nothing can be copied from or to; name a data directory with {flag('data')}"
+            )
+    except BadSetting as error:
+        print(f"trunkline: {error}", file=sys.stderr)
+        return 2
+    run = backup.backup if given.command == "backup" else backup.restore
+    return run(settings.data, Path(given.file), sys.stdout, sys.stderr)
 
 
 def _dump(usage: argparse.ArgumentParser, given: argparse.Namespace, warn: Callable[[str], None]) -> int:

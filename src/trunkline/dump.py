@@ -153,6 +153,8 @@ _SYSTEM: Mapping[bytes, Callable[[bytes, bytes], Line]] = {
     system.NEXT_PARTITION: lambda key, value: {"kind": "next partition", "number": _number(value)},
     system.SECRET: lambda key, value: {"kind": "secret", "redacted": True},
     system.CLOCK: _clock,
+    system.COPIED: lambda key, value: {"kind": "copy", "made": _time(_number(value))},
+    system.FLOOR: lambda key, value: {"kind": "floor", "sequence": _number(value)},
     system.CATALOGUE: _node_catalogue,
     system.OWNER: lambda key, value: {"kind": "owner", "rows_in": _number(key[1:]), "catalogue": _number(value)},
     system.DEAD: _dead_range,

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from trunkline.kernel.errors import InternalFailure, ServiceError, ServiceUnavailable
@@ -49,8 +50,10 @@ from trunkline.runtime.system import (
     ALARM,
     CATALOGUE,
     CLOCK,
+    COPIED,
     DEAD,
     FIRST_PARTITION,
+    FLOOR,
     NEXT_PARTITION,
     SECRET,
     SYSTEM,
@@ -76,6 +79,7 @@ _REPEAT = 0.5
 _ROWS_BYTES = 1 << 20
 _ROWS_AT_ONCE = 32
 """Rows by key are read so many at a time, until there are so many bytes of them."""
+_FLOOR_PER_MS = 1_000
 _ROUND_SLOTS = 512
 """Machines looked at per round: keeps the round under a millisecond."""
 
@@ -148,6 +152,8 @@ class Partitions:
         self._wake_timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self.secret = secret
+        self.floor = 0
+        """No sequence of a queue may be given that is below, if it was not given already; 0 but in what was a copy."""
 
     def register(self, service: str, factory: Factory) -> None:
         self._factories[service] = factory
@@ -175,6 +181,10 @@ class Partitions:
                 partition = int.from_bytes(value, "big")
                 self._catalogues[parse_catalogue_key(key)] = partition
                 self._catalogue_of[partition] = parse_catalogue_key(key)
+        if FLOOR in known:
+            self.floor = int.from_bytes(known[FLOOR], "big")
+        if COPIED in known:
+            mine += self._begin_copy(int.from_bytes(known[COPIED], "big"))
         if mine:
             await self._store.commit([[Part(SYSTEM, self._epochs[0], mine)]])
         for key, value in await self._scan_all(SYSTEM, DEAD, ALARM):
@@ -192,6 +202,19 @@ class Partitions:
         self.commits.start()
         if spare:
             self._write_system(spare)
+
+    def _begin_copy(self, made: Millis) -> list[Write]:
+        """The data is a backup that is opened for the first time; what its original did since is not in it.
+
+        So nothing that the original may have given out since may be given out again: a receipt handle would be good for
+        another message, a sequence number would come twice. Sequences and partition ids go on from a number that rises
+        with time by a million a second, faster than any are used up, so above those of every former life.
+        """
+        now = max(int(self._real.wall() * 1000), self._clock.now())
+        self.floor = max(self.floor, now * _FLOOR_PER_MS)
+        self._next_partition = self._next_durable = max(self._next_partition, self.floor)
+        log.warning("This is a copy of %s: what happened after that is not in it", _iso(made))
+        return [(COPIED, None), (FLOOR, u64(self.floor)), (NEXT_PARTITION, u64(self._next_partition))]
 
     def begin(self) -> None:
         """Let alarms ring and sweeping go on: after every service has registered."""
@@ -923,6 +946,10 @@ def _refuse(command: Any, error: Exception) -> None:
     token = getattr(command, "token", None)
     if token is not None:
         _release(token, error)
+
+
+def _iso(instant: Millis) -> str:
+    return datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _ignore(_: Exception | None) -> None:

@@ -4,6 +4,8 @@ key                                          value
 01                                           next partition id u64
 02                                           the node's secret, 32 bytes
 03                                           clock: offset i64, high water u64, frozen u8
+04                                           this is a copy that no server has opened yet: made at u64 (real time, ms)
+05                                           floor of sequences and partition ids u64 (see Floor in partitions)
 10 service 00 region 00 account              partition of that catalogue u64
 12 partition u64                             partition of the catalogue that lists it u64
 20 partition u64, number u32                 dead rows: u16+start, end (empty: to the partition's end)
@@ -21,6 +23,8 @@ FIRST_PARTITION = 1
 NEXT_PARTITION = b"\x01"
 SECRET = b"\x02"
 CLOCK = b"\x03"
+COPIED = b"\x04"
+FLOOR = b"\x05"
 CATALOGUE = b"\x10"
 OWNER = b"\x12"
 DEAD = b"\x20"

@@ -59,9 +59,9 @@ class DataDirectory:
 
     def sync(self) -> None:
         """A new file's name must be on the disk too."""
-        _sync_directory(self._path)
+        sync_directory(self._path)
         with suppress(OSError):  # it may be somebody else's
-            _sync_directory(self._path.absolute().parent)
+            sync_directory(self._path.absolute().parent)
 
 
 def _make_private(file: Path) -> None:
@@ -70,7 +70,8 @@ def _make_private(file: Path) -> None:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Names that were given or taken in it are on the disk. OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,6 +13,7 @@ import errno
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ PAGE_SIZE = 8192
 pages a message of 1 KB took a whole one, and was sent at a third of the speed. Small commits cost the same."""
 _PAGE_SIZES = (4096, PAGE_SIZE)
 """Earlier versions made files with the first."""
+LOG_BYTES = 256 << 20
+"""What the log keeps of the disk when it begins anew; twice what it takes while nobody reads for long."""
 
 _CHANGES = """
 CREATE TEMP VIEW changes AS SELECT partition, key, value FROM main.rows;
@@ -97,6 +100,8 @@ def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> Non
     connection.execute(f"PRAGMA user_version={found}")
     connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'fsync' else 'OFF'}")
     connection.execute("PRAGMA wal_autocheckpoint=0")
+    # What a long reader, such as a backup, has let it grow to beyond that goes back when it begins anew.
+    connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
     connection.execute("PRAGMA busy_timeout=0")  # a checkpoint that a reader keeps from its end must not wait for it
     connection.execute("PRAGMA cache_size=-16384")
     # Debian compiles it in: every page of a deleted message would be written once more, full of zeros.
@@ -152,14 +157,21 @@ def read_rows(path: Path | str) -> Iterator[tuple[int, bytes, bytes]]:
     file = Path(path) / FILE
     if not file.exists():
         raise StoreError(f"there is no Trunkline data in {path}")
+    with reading(file) as connection:
+        after: tuple[int, bytes] = (-1, b"")
+        while page := connection.execute(_PAGE, (*after, _PAGE_ROWS)).fetchall():
+            yield from page
+            after = page[-1][:2]
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads a file of ours. NewerFormat; StoreError, also for SQLite's errors within."""
     try:
-        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
             _check_ours(connection, file, fresh=False)
-            after: tuple[int, bytes] = (-1, b"")
-            while page := connection.execute(_PAGE, (*after, _PAGE_ROWS)).fetchall():
-                yield from page
-                after = page[-1][:2]
+            yield connection
         finally:
             connection.close()
     except sqlite3.Error as error:

@@ -133,7 +133,10 @@ class Stalled:
 
 
 class QueueMachine(ABC):
-    """``rows``: the head rows. ``resolve(arn)``: the partition of a queue that exists now, or None."""
+    """``rows``: the head rows. ``resolve(arn)``: the partition of a queue that exists now, or None.
+
+    ``traffic`` is where it counts what becomes of messages; new ones have sequences from ``floor`` on.
+    """
 
     def __init__(
         self,
@@ -144,6 +147,7 @@ class QueueMachine(ABC):
         resolve: Callable[[str], int | None],
         window: int = 10_000,
         traffic: Traffic | None = None,
+        floor: int = 0,
     ) -> None:
         self.partition = partition
         self._traffic = traffic or Traffic()
@@ -165,11 +169,12 @@ class QueueMachine(ABC):
         if META in known:
             self._generation = int.from_bytes(known[META][:4], "big")
         self._moves = MoveTasks.restored(rows)
-        self._next_seq = 1
+        self._next_seq = max(1, floor)
         self._start_generation()
         counters = known.get(COUNTERS + u32(self._generation))
         if counters is not None:
-            self._next_seq, self._live, oldest, self._purged_at = COUNTS.unpack(counters)
+            following, self._live, oldest, self._purged_at = COUNTS.unpack(counters)
+            self._next_seq = max(following, floor)
             self._oldest = oldest if self._live else NEVER
             self._in_flight.restore(rows)
             self._delayed.restore(rows)

@@ -206,11 +206,9 @@ class SqsService:
         if entry is None:
             raise no_such_queue()
         entry.traffic.loads += 1
-        if entry.settings.fifo:
-            return FifoQueue(partition, entry.settings, rows, self._receipts, self._resolve, ELIGIBLE, entry.traffic)
-        return StandardQueue(
-            partition, entry.settings, rows, self._receipts, self._resolve, self._options.window, entry.traffic
-        )
+        kind, window = (FifoQueue, ELIGIBLE) if entry.settings.fifo else (StandardQueue, self._options.window)
+        floor = self._runtime.floor
+        return kind(partition, entry.settings, rows, self._receipts, self._resolve, window, entry.traffic, floor)
 
     def _resolve(self, arn: str) -> int | None:
         """The partition of a queue that exists now."""
