@@ -9,16 +9,18 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
+from trunkline.credentials import BadCredentials
 from trunkline.settings import BadSetting
 from trunkline.testing import InMemory
 
 pytest_plugins = ["pytester"]
 
 
-def client(node: InMemory) -> Any:
+def client(node: InMemory, secret: str = "test") -> Any:
     return boto3.client(
-        "sqs", endpoint_url=node.url, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test",
+        "sqs", endpoint_url=node.url, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key=secret,
         config=Config(retries={"max_attempts": 0}),
     )  # fmt: skip
 
@@ -106,6 +108,19 @@ def test_settings_may_be_text_or_what_they_are(tmp_path: Path) -> None:
         client(node).create_queue(QueueName="q")
         assert node.url.startswith("http://localhost:")
     assert (tmp_path / "data").is_dir()
+
+
+def test_a_node_may_verify_who_calls(tmp_path: Path) -> None:
+    file = tmp_path / "credentials"
+    with pytest.raises(BadCredentials, match="cannot be read"):
+        InMemory(auth="verify", credentials=file).start()
+    file.touch(0o600)
+    file.write_text("[test]\naws_access_key_id = test\naws_secret_access_key = known\n")
+    with InMemory(auth="verify", credentials=file) as node:
+        client(node, "known").create_queue(QueueName="q")
+        with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+            client(node).create_queue(QueueName="q")
+        assert node.reset() == 1
 
 
 def test_what_needs_a_running_node_says_that_it_is_not_running() -> None:

@@ -81,7 +81,8 @@ class LargeBody(Exception):
 class _Signer:
     """What all requests have in common that are signed with one key, on one day, for one place, in one way.
 
-    ``unsigned``: headers that such a request may not have, since they would have to be signed.
+    ``unsigned``: headers that such a request may not have, since they would have to be signed. ``mac``: an HMAC with the
+    day's signing key, to be copied for each request: half of its work is done.
     """
 
     key: Key
@@ -91,7 +92,7 @@ class _Signer:
     headers: tuple[str, ...]
     names: str
     unsigned: tuple[str, ...]
-    signing_key: bytes
+    mac: hmac.HMAC
     caller: Caller
 
 
@@ -201,7 +202,7 @@ class Verifier:
             headers=names,
             names=";".join(names),
             unsigned=tuple(name for name in _MUST_BE_SIGNED if name not in names),
-            signing_key=signing_key(key.secret, day, region, service),
+            mac=hmac.new(signing_key(key.secret, day, region, service), digestmod="sha256"),
             # Until there are users, every key is its account's root.
             caller=Caller(key.account, region, key.account, f"arn:aws:iam::{key.account}:root", key_id),
         )
@@ -252,8 +253,9 @@ class Verifier:
             ) from None
         digest = hashlib.sha256(text.encode("latin-1", "replace")).hexdigest()
         to_sign = f"{ALGORITHM}\n{date}\n{signer.scope}\n{digest}"
-        right = hmac.digest(signer.signing_key, to_sign.encode(), "sha256").hex()
-        if not hmac.compare_digest(right.encode(), signature.encode("latin-1", "replace")):
+        mac = signer.mac.copy()
+        mac.update(to_sign.encode())
+        if not hmac.compare_digest(mac.hexdigest().encode(), signature.encode("latin-1", "replace")):
             raise _mismatch(
                 f"{_MISMATCH}\n\nThe Canonical String for this request should have been\n'{text}'\n\n"
                 f"The String-to-Sign should have been\n'{to_sign}'\n"

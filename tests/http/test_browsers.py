@@ -113,6 +113,14 @@ def test_a_name_of_the_world_may_have_been_led_here(host: str) -> None:
         assert "DNS rebinding" in refusal(browsers, host=host, **headers)
 
 
+def test_what_is_remembered_of_hosts_is_bounded() -> None:
+    browsers = Browsers()
+    for number in range(3_000):
+        assert asked(browsers, host=f"h{number}") is None
+    assert "DNS rebinding" in refusal(browsers, host="a." * 5_000 + "example")
+    assert 0 < len(browsers._judged) <= 1_024 and max(map(len, browsers._judged)) <= 255
+
+
 def test_an_allowed_origin_gets_its_preflight_answered() -> None:
     browsers = Browsers(allowed=["https://page.example", "http://localhost:3000"])
     for origin in ("https://page.example", "http://localhost:3000"):

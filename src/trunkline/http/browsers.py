@@ -25,6 +25,8 @@ _LOCAL = ("localhost", "local", "internal", "test", "home.arpa", "localhost.loca
 """Nobody can get a name under these for a page of the world's: RFC 6761, 6762 and 8375, and ICANN's private-use
 ``internal``. The last one is LocalStack's own, which all its users' queue URLs hold, and stands for 127.0.0.1."""
 _MOST = 1_024
+_LONGEST = 255
+"""Hosts remembered at once, and characters of the longest: a name in the DNS has no more."""
 _EXPOSED = (
     "x-amzn-requestid, x-amzn-errortype, x-amzn-query-error, x-amzn-errormessage, date, content-length, "
     "x-trunkline-more"
@@ -77,7 +79,9 @@ class Browsers:
         if found is None:
             if len(self._judged) >= _MOST:
                 self._judged.clear()
-            found = self._judged[host] = self._judge(host)
+            found = self._judge(host)
+            if len(host) <= _LONGEST:
+                self._judged[host] = found
         return found
 
     def _judge(self, host: str) -> bool:
