@@ -132,6 +132,127 @@ def test_the_vector_that_aws_documents_is_met() -> None:
     assert desk.caller(request, "iam").account == "111122223333"
 
 
+SUITE_TOKEN = (
+    "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7"
+    "mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d"
+    "+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA=="
+)
+UNRESERVED = "-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+FORM = "application/x-www-form-urlencoded"
+SUITE = {
+    "get-header-key-duplicate": (
+        "GET /",
+        {"my-header1": "value2,value2,value1"},
+        "c9d5ea9f3f72853aea855b47ea873832890dbdd183b4468f858259531a5138ea",
+    ),
+    "get-header-value-order": (
+        "GET /",
+        {"my-header1": "value4,value1,value3,value2"},
+        "08c7e5a9acfcfeb3ab6b2185e75ce8b1deb5e634ec47601a50643f830c755c01",
+    ),
+    "get-header-value-trim": (
+        "GET /",
+        {"my-header1": " value1", "my-header2": ' "a   b   c"'},
+        "acc3ed3afb60bb290fc8d2dd0098b9911fcaa05412b367055dee359757a9c736",
+    ),
+    "get-unreserved": (f"GET /{UNRESERVED}", {}, "07ef7494c76fa4850883e2b006601f940f8a34d404d0cfa977f52a65bbf5f24f"),
+    "get-utf8": ("GET /\xe1\x88\xb4", {}, "8318018e0b0f223aa2bbf98705b62bb787dc9c0e678f255a891fd03141be5d85"),
+    "get-vanilla": ("GET /", {}, "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
+    "get-vanilla-empty-query-key": (
+        "GET /?Param1=value1",
+        {},
+        "a67d582fa61cc504c4bae71f336f98b97f1ea3c7a6bfe1b6e45aec72011b9aeb",
+    ),
+    "get-vanilla-query-order-key-case": (
+        "GET /?Param2=value2&Param1=value1",
+        {},
+        "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+    ),
+    "get-vanilla-query-unreserved": (
+        f"GET /?{UNRESERVED}={UNRESERVED}",
+        {},
+        "9c3e54bfcdf0b19771a7f523ee5669cdf59bc7cc0884027167c21bb143a40197",
+    ),
+    "get-vanilla-utf8-query": (
+        "GET /?\xe1\x88\xb4=bar",
+        {},
+        "2cdec8eed098649ff3a119c94853b13c643bcf08f8b0a1d91e12c9027818dd04",
+    ),
+    "normalize-path/get-relative": (
+        "GET /example/..",
+        {},
+        "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+    ),
+    "normalize-path/get-slash-dot-slash": (
+        "GET /./",
+        {},
+        "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+    ),
+    "normalize-path/get-slash": ("GET //", {}, "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
+    "post-header-key-sort": (
+        "POST /",
+        {"my-header1": "value1"},
+        "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c",
+    ),
+    "post-header-value-case": (
+        "POST /",
+        {"my-header1": "VALUE1"},
+        "cdbc9802e29d2942e5e10b5bccfdd67c5f22c7c4e8ae67b53629efa58b974b7d",
+    ),
+    "post-sts-header-before": (
+        "POST /",
+        {"x-amz-security-token": SUITE_TOKEN},
+        "85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead",
+    ),
+    "post-vanilla": ("POST /", {}, "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
+    "post-vanilla-query": (
+        "POST /?Param1=value1",
+        {},
+        "28038455d6de14eafc1f9222cf5aa6f1a96197d7deb8263271d420d138af7f11",
+    ),
+    "post-vanilla-query-nonunreserved": (
+        'POST /?@#$%25^=&%2B=/,?><`";:\\|][{}',
+        {},
+        "66c82657c86e26fb25238d0e69f011edc4c6df5ae71119d7cb98ed9b87393c1e",
+    ),
+    "post-vanilla-query-space": ("POST /?p=", {}, "e71688addb58a26418614085fb730ba3faa623b461c17f48f2fbdb9361b94a9b"),
+    "post-x-www-form-urlencoded": (
+        "POST / Param1=value1",
+        {"content-type": FORM},
+        "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a",
+    ),
+    "post-x-www-form-urlencoded-parameters": (
+        "POST / Param1=value1",
+        {"content-type": f"{FORM}; charset=utf8"},
+        "1a72ec8f64bd914b0e42e42607c7fbce7fb2c7465f63e3092b3b0d39fa77a6fe",
+    ),
+}
+"""AWS's own test suite (aws-sig-v4-test-suite): what was sent, what was signed beside host and date, the signature."""
+
+
+@pytest.mark.parametrize("name", SUITE)
+def test_the_suite_that_aws_published_is_met(name: str) -> None:
+    said, headers, signature = SUITE[name]
+    key = Key(
+        "AKIDEXAMPLE",
+        "111122223333",
+        "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        headers.get("x-amz-security-token", ""),
+    )
+    desk = Desk({key.id: key})
+    desk.now = datetime(2015, 8, 30, 12, 36, tzinfo=UTC)
+    method, url, *body = said.split(" ")
+    path, _, query = url.partition("?")
+    sent = {"host": "example.amazonaws.com", "x-amz-date": "20150830T123600Z", **headers}
+    names = ";".join(sorted(sent))
+    sent["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders={names}, "
+        f"Signature={signature}"
+    )
+    request = HttpRequest(method, path, query, sent, "".join(body).encode())
+    assert desk.caller(request, "service").account == "111122223333"
+
+
 @pytest.mark.parametrize("spelling", [", ", ",", " ", " , ", ",  "])
 def test_the_parts_of_the_header_may_be_parted_by_commas_or_spaces(desk: Desk, spelling: str) -> None:
     request = signed()
