@@ -81,8 +81,8 @@ class LargeBody(Exception):
 class _Signer:
     """What all requests have in common that are signed with one key, on one day, for one place, in one way.
 
-    ``unsigned``: headers that such a request may not have, since they would have to be signed. ``mac``: an HMAC with the
-    day's signing key, to be copied for each request: half of its work is done.
+    ``unsigned``: headers that such a request may not have, since they would have to be signed. ``mac``: an HMAC with
+    the day's signing key, to be copied for each request: half of its work is done.
     """
 
     key: Key

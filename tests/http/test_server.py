@@ -639,7 +639,7 @@ def test_a_client_that_goes_away_calls_when_gone_once(runner: Any, how: str) -> 
 
 
 def test_who_left_is_forgotten_before_the_next_request_of_the_same_turn_is_handled(runner: Any) -> None:
-    """A message sent in that turn would go to a receiver that is not there, and be hidden for its visibility timeout."""
+    """A message sent in that turn would go to a receiver that is gone, and be hidden for its visibility timeout."""
     told: list[str] = []
     held = Held()
 
