@@ -10,8 +10,9 @@ SERVE ?=
 # Test processes at a time.
 JOBS ?= 2
 BENCH ?=
+CRASH ?=
 
-.PHONY: run test test-fast lint bench docs clean
+.PHONY: run test test-fast lint bench crash docs clean
 
 run: .venv/.installed
 	$(BIN)/trunkline serve $(SERVE)
@@ -32,6 +33,10 @@ lint: .venv/.tested
 # Wants wrk. BENCH="--rounds 3 --json FILE" passes options on.
 bench: .venv/.tested
 	$(BIN)/python benchmarks/run.py $(BENCH)
+
+# Some minutes. CRASH="--kills 200 --seed N" passes options on.
+crash: .venv/.tested
+	PYTHONPATH=tests/support $(BIN)/python -m crash $(CRASH)
 
 docs: .venv/.tested
 	$(BIN)/python tools/docs.py

@@ -578,6 +578,21 @@ def test_peek_shows_states_without_changing_them() -> None:
     assert desk.counts() == (3, 1, 1)
 
 
+def test_peek_says_when_a_dead_letter_was_first_received_also_if_it_is_not_in_memory() -> None:
+    source, dead = with_dead_letters(most=1), Desk()
+    source.send()
+    source.take(visibility=0)
+    first = source.now
+    source.pass_time(1_000)
+    source.take()
+    [(_, row, keep_sent)] = source.moved
+    dead.ask(Accept([row.encode()], keep_sent))
+    [there] = dead.peek().seen
+    dead.restart()
+    [after] = dead.peek().seen
+    assert (there.receives, there.first_received) == (after.receives, after.first_received) == (1, first)
+
+
 def test_peek_goes_page_by_page() -> None:
     desk = Desk()
     for _ in range(5):

@@ -669,7 +669,7 @@ class QueueMachine(ABC):
             state = states.get(last)
             receives = head.receives if head is not None else (state.receives if state else 0)
             until = head.until if head is not None else (state.visible_at if state else self._due(row))
-            first = head.first if head is not None else (state.first_received if state else 0)
+            first = head.first if head is not None else (state.first_received if state else row.first_received)
             name = "visible" if until <= now else ("in flight" if receives else "delayed")
             seen.append(
                 Glimpse(
