@@ -6,6 +6,7 @@ CONSUMERS := tests/consumers
 JS := $(CONSUMERS)/js/node_modules/.installed
 JAVA := .cache/consumers/java/.installed
 GO := .cache/consumers/go/.installed
+CELERY := .cache/consumers/celery/.installed
 SERVE ?=
 # Test processes at a time.
 JOBS ?= 2
@@ -17,7 +18,7 @@ CRASH ?=
 run: .venv/.installed
 	$(BIN)/trunkline serve $(SERVE)
 
-test: lint $(OLD)/.installed $(JS) $(JAVA) $(GO)
+test: lint $(OLD)/.installed $(JS) $(JAVA) $(GO) $(CELERY)
 	$(BIN)/pytest -n $(JOBS)
 
 test-fast: .venv/.tested $(OLD)/.installed
@@ -68,6 +69,9 @@ $(JAVA): $(CONSUMERS)/install.sh $(CONSUMERS)/java/pom.xml
 
 $(GO): $(CONSUMERS)/install.sh $(CONSUMERS)/go/go.sum
 	$(CONSUMERS)/install.sh go
+
+$(CELERY): .venv/bin/python $(CONSUMERS)/install.sh $(CONSUMERS)/celery/requirements.txt
+	PYTHON=$(BIN)/python $(CONSUMERS)/install.sh celery
 
 clean:
 	rm -rf .venv .cache $(CONSUMERS)/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -36,8 +36,8 @@ go)
     ;;
 celery)
     rm -rf "$into/celery"
-    "${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --target "$into/celery" \
-        --requirement "$here/celery/requirements.txt" || without "pip could not install celery[sqs]"
+    "${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+        --no-warn-conflicts --target "$into/celery" --requirement "$here/celery/requirements.txt" || without "pip could not install celery[sqs]"
     touch "$into/celery/.installed"
     ;;
 *)
