@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -57,6 +58,19 @@ def allow_all(caller: Caller, action: str, resource: str, context: Mapping[str, 
     """The seam where policies will stand: until they are built every call is allowed (see unenforced)."""
 
 
+_QUEUE = re.compile(rb'"QueueUrl"\s*:\s*"[^"]*?([A-Za-z0-9_.-]{1,80})"')
+_LOOKED_AT = 4_096
+"""Bytes of a body in which a queue's URL is looked for."""
+
+
+def queue_named(request: HttpRequest) -> str:
+    """The name of the queue that a request says it is for, for the log; "" if it does not say so soon."""
+    if request.form is not None and "QueueUrl" in request.form:
+        return request.form["QueueUrl"].rpartition("/")[2][:80]
+    found = _QUEUE.search(request.body, 0, _LOOKED_AT)
+    return found[1].decode() if found else request.path.rpartition("/")[2][:80]
+
+
 class _HttpCall:
     """A call that came over HTTP; see kernel.call.Call."""
 
@@ -85,6 +99,16 @@ class _HttpCall:
         """Made when asked for: most operations never show a URL."""
         return f"{self._request.scheme}://{self._request.headers.get('host', 'localhost')}"
 
+    @property
+    def concerns(self) -> dict[str, Any]:
+        return {
+            "request_id": self.request_id,
+            "operation": self.operation,
+            "account": self.caller.account,
+            "region": self.caller.region,
+            "queue": queue_named(self._request),
+        }
+
     def answer(self, output: dict[str, Any]) -> None:
         self._send(self._codec.encode(self.operation, output, self.request_id))
 
@@ -98,7 +122,7 @@ class _HttpCall:
 
     def _send(self, response: HttpResponse) -> None:
         if self._answered:
-            log.error("%s %s was answered twice", self.operation, self.request_id)
+            log.error("%s %s was answered twice", self.operation, self.request_id, extra=self.concerns)
             return
         self._answered = True
         self._answers.given(self._begun)
@@ -132,6 +156,16 @@ class InProcessCall:
         self.path = "/"
         self.trace: str | None = None
         self.result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    @property
+    def concerns(self) -> dict[str, Any]:
+        caller = self.caller
+        return {
+            "request_id": self.request_id,
+            "operation": self.operation,
+            "account": caller.account,
+            "region": caller.region,
+        }
 
     def answer(self, output: dict[str, Any]) -> None:
         if not self.result.done():
@@ -223,7 +257,7 @@ class Gateway:
                 exchange.respond(known.codec.encode_error(error, request_id))
                 return
             except LargeBody:
-                self._hash(request, exchange)
+                self._hash(request, exchange, request_id)
                 return
             call = _HttpCall(exchange, known, caller, request, request_id, self._monotonic())
             try:
@@ -231,25 +265,25 @@ class Gateway:
                 self._authorize(call.caller, known.action, "*", _NO_CONTEXT)
                 known.run(parameters, call)
             except InternalFailure as error:
-                log.exception("%s %s failed", known.action, request_id)
+                log.exception("%s %s failed", known.action, request_id, extra=call.concerns)
                 call.fail(error)
             except ServiceError as error:
                 call.fail(error)
             except Exception:
-                log.exception("%s %s failed", known.action, request_id)
+                log.exception("%s %s failed", known.action, request_id, extra=call.concerns)
                 call.fail(InternalFailure())
         except Exception:
-            log.exception("A request failed on its way (%s)", request_id)
+            log.exception("A request failed on its way (%s)", request_id, extra={"request_id": request_id})
             exchange.respond(HttpResponse(500, (("x-amzn-RequestId", request_id),), b"InternalFailure"))
 
-    def _hash(self, request: HttpRequest, exchange: Exchange) -> None:
+    def _hash(self, request: HttpRequest, exchange: Exchange, request_id: str) -> None:
         """Take the hash of a large body beside the event loop, and the request through its steps again with it."""
         assert self._aside is not None
 
         def then(digest: str | Exception) -> None:
             if isinstance(digest, Exception):
-                log.error("A body could not be hashed: %s", digest)
-                exchange.respond(HttpResponse(500, (), b"InternalFailure"))
+                log.error("A body could not be hashed: %s", digest, extra={"request_id": request_id})
+                exchange.respond(HttpResponse(500, (("x-amzn-RequestId", request_id),), b"InternalFailure"))
             else:
                 self.handle(request, exchange, digest)
 

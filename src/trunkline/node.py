@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import trunkline
+from trunkline import logs
 from trunkline.banner import banner, url
 from trunkline.credentials import BadCredentials, Credentials
 from trunkline.gateway import Gateway
-from trunkline.http.access import AccessLog
+from trunkline.http.access import AccessLog, Handler
 from trunkline.http.browsers import Browsers
 from trunkline.http.endpoints import Endpoints
 from trunkline.http.inspection import SqsPages
@@ -52,6 +53,8 @@ from trunkline.storage.sqlite import SqliteStore
 from trunkline.storage.sqlite_file import NewerFormat
 from trunkline.storage.store import Store, StoreError
 from trunkline.unenforced import UNENFORCED
+from trunkline.wire import sigv4
+from trunkline.wire.message import HttpRequest
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +152,7 @@ class Node:
             unenforced=UNENFORCED,
             from_anywhere=settings.clock_from == "anywhere",
             settings=_in_force(settings, self.port),
+            new_id=self.ids.text,
             scrape=lambda accept: self.metrics.scrape(accept),
             admit=None if verifier is None else partial(verifier.caller, service="sqs"),
         )
@@ -164,7 +168,9 @@ class Node:
             browsers=browsers.admit,
         )
         told = settings.log_level in ("debug", "info")
-        handle = AccessLog(self.gateway.handle, self.real.monotonic) if told else self.gateway.handle
+        handle: Handler = self.gateway.handle
+        if told:
+            handle = AccessLog(handle, self.real.monotonic, partial(_place, self.credentials, settings.account))
         self.server = HttpServer(handle, max_body_bytes=settings.max_body_bytes)
         self.metrics = Metrics(
             self.gateway, self.server, self.partitions, self.clock, self.real.monotonic, self.lag,
@@ -214,6 +220,16 @@ class FutureToken:
     def release(self, answer: Any) -> None:
         if not self._future.done():
             self._future.set_result(answer)
+
+
+def _place(credentials: Credentials | None, default: str, request: HttpRequest) -> tuple[str, str]:
+    """The account and the region that a request was signed for."""
+    credential = sigv4.read(sigv4.scope(request))
+    if credential is None:
+        return default, ""
+    key = None if credentials is None else credentials.keys.get(credential.access_key)
+    account = sigv4.account_of(credential.access_key, default) if key is None else key.account
+    return account, credential.region
 
 
 def _timer(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
@@ -270,11 +286,7 @@ _NO_SUCH_NAME = "{host} takes an address of this machine, such as 127.0.0.1, or 
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP. The process's exit code: 0, or 1 after a clear message."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    # Its debug level tells of selectors and threads.
-    logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLogger().level))
+    logs.set_up(settings.log_level, settings.log_format)
     try:
         return _loop_runner()(_serve(settings))
     except (DataDirectoryInUse, NewerFormat) as error:

@@ -288,6 +288,7 @@ class Settings:
         "Queues that /metrics shows one by one, by account, region and name; 0 shows none.",
     )
     log_level: str = option("warning", _level, "What is logged.", ("LS_LOG",))
+    log_format: str = option("text", _choice("text", "json"), "Lines of the log: text, or a JSON object each.")
 
     @property
     def verified(self) -> bool:

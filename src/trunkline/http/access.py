@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from typing import Any
 
-from trunkline.gateway import Exchange
+from trunkline.gateway import Exchange, queue_named
 from trunkline.wire.message import HttpRequest, HttpResponse
 
 log = logging.getLogger(__name__)
@@ -25,27 +26,37 @@ _LOOKED_AT = 4_096
 """Bytes of a form that nobody read, in which an Action is looked for."""
 _ACTION = re.compile(rb"(?:^|&)Action=(\w{1,100})")
 _NO_NAME = re.compile(r"\W")
-_SECRET = re.compile(r"(?i)(X-Amz-(?:Signature|Security-Token)=)[^&]*")
+_SECRET = re.compile(rb"(?i)(X-Amz-(?:Signature|Security-Token)=)[^&]*")
 _CODE = re.compile(rb'"__type":\s*"(?:[^"#]*#)?(\w[\w.]*)|<Code>([\w.]+)</Code>')
+
+
+Place = Callable[[HttpRequest], tuple[str, str]]
+"""The account and the region that a request's signature names; "" for what it does not."""
+
+
+def nowhere(_: HttpRequest) -> tuple[str, str]:
+    return "", ""
 
 
 class AccessLog:
     """A handler around ``handler``. ``monotonic``: real seconds, for how long an answer took."""
 
-    def __init__(self, handler: Handler, monotonic: Callable[[], float]) -> None:
+    def __init__(self, handler: Handler, monotonic: Callable[[], float], place: Place = nowhere) -> None:
         self._handler = handler
         self._monotonic = monotonic
+        self._place = place
 
     def __call__(self, request: HttpRequest, exchange: Exchange) -> None:
-        self._handler(request, _Logged(request, exchange, self._monotonic))
+        self._handler(request, _Logged(request, exchange, self._monotonic, self._place))
 
 
 class _Logged:
     """An exchange that writes its line when it is answered."""
 
-    __slots__ = ("_begun", "_exchange", "_monotonic", "_request")
+    __slots__ = ("_begun", "_exchange", "_monotonic", "_place", "_request")
 
-    def __init__(self, request: HttpRequest, exchange: Exchange, monotonic: Callable[[], float]) -> None:
+    def __init__(self, request: HttpRequest, exchange: Exchange, monotonic: Callable[[], float], place: Place) -> None:
+        self._place = place
         self._request = request
         self._exchange = exchange
         self._monotonic = monotonic
@@ -54,15 +65,23 @@ class _Logged:
     def respond(self, response: HttpResponse) -> None:
         request = self._request
         took = (self._monotonic() - self._begun) * 1000
-        code = _code(response)
+        code, operation = _code(response), _operation(request)
+        fields: dict[str, Any] = {
+            "request_id": _request_id(response), "operation": operation.strip(), "method": request.method,
+            "path": request.path, "peer": request.peer, "status": response.status, "code": code.strip(),
+            "milliseconds": round(took, 1),
+        }  # fmt: skip
+        # Who was not let in is not who the request says.
+        if operation and response.status not in (401, 403):
+            fields["account"], fields["region"] = self._place(request)
+            fields["queue"] = queue_named(request)
         log.info(
             "%s %s%s from %s: %d%s in %.1f ms",
-            request.method, request.path, _operation(request), request.peer, response.status, code, took,
+            request.method, request.path, operation, request.peer, response.status, code, took, extra=fields,
         )  # fmt: skip
         if log.isEnabledFor(logging.DEBUG):
-            log.debug(
-                "asked %s, answered %s", _shown(request.body or _without_secrets(request.query)), _shown(response.body)
-            )
+            asked = _shown(_without_secrets(request.body or request.query.encode()))
+            log.debug("asked %s, answered %s", asked, _shown(response.body), extra={"request_id": fields["request_id"]})
         self._exchange.respond(response)
 
     def when_gone(self, action: Callable[[], None]) -> None:
@@ -87,8 +106,14 @@ def _code(response: HttpResponse) -> str:
     return " " + (found[1] or found[2]).decode() if found else ""
 
 
-def _without_secrets(query: str) -> bytes:
-    return _SECRET.sub(r"\1…", query).encode()
+def _request_id(response: HttpResponse) -> str:
+    """As the client was given it; "" where none was."""
+    return next((value for name, value in response.headers if name.lower() == "x-amzn-requestid"), "")
+
+
+def _without_secrets(said: bytes) -> bytes:
+    """Of a query or a form, and no more of it than is shown."""
+    return _SECRET.sub(rb"\1...", said[:_LOOKED_AT]) + said[_LOOKED_AT:]
 
 
 def _shown(body: bytes) -> str:

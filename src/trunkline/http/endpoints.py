@@ -45,6 +45,7 @@ from urllib.parse import parse_qsl
 from trunkline.kernel.arn import is_account
 from trunkline.kernel.caller import Caller
 from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.ids import RandomIds
 from trunkline.signatures import LargeBody
 from trunkline.wire.message import HttpRequest, HttpResponse
 from trunkline.wire.shapes import COMMON
@@ -142,7 +143,9 @@ class Endpoints:
         settings: Mapping[str, Any] | None = None,
         scrape: Scrape | None = None,
         admit: Admit | None = None,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
+        self._new_id = new_id or RandomIds().text
         self._scrape = scrape
         self._services = services
         self._version = version
@@ -268,9 +271,17 @@ class Endpoints:
         except ServiceError as error:
             answer = _json(503, {"message": error.message})
         except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            answer = _json(500, {"message": "Something of ours failed; the log says what."})
+            answer = self._failed(request)
         respond(answer)
+
+    def _failed(self, request: HttpRequest) -> HttpResponse:
+        """Said in the log too, under the id that the client is given."""
+        request_id = self._new_id()
+        log.exception("%s %s failed", request.method, request.path, extra={"request_id": request_id})
+        text = f"Something of ours failed; the log says what, at request_id {request_id}."
+        answer = _json(500, {"message": text, "request_id": request_id})
+        answer.headers = (*answer.headers, ("x-amzn-RequestId", request_id))
+        return answer
 
     async def _run_inspect(self, request: HttpRequest, caller: Caller | None, respond: Respond) -> None:
         try:
@@ -278,8 +289,7 @@ class Endpoints:
         except BadRequest as error:
             answer = _json(400, {"message": str(error)})
         except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            answer = _json(500, {"message": "Something of ours failed; the log says what."})
+            answer = self._failed(request)
         respond(answer)
 
     # -- pages -----------------------------------------------------------------

@@ -26,6 +26,11 @@ class Call(Protocol):
     @property
     def endpoint(self) -> str: ...
 
+    @property
+    def concerns(self) -> dict[str, Any]:
+        """What a line in the log is to say of it: see logs."""
+        ...
+
     def answer(self, output: dict[str, Any]) -> None:
         """Success: the members of the operation's output shape (an empty dict if it has none)."""
         ...

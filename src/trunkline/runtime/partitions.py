@@ -605,7 +605,11 @@ class Partitions:
             _refuse(command, error)
             return
         except Exception:
-            log.exception("A machine failed at %s; it is read anew", type(command).__name__)
+            log.exception(
+                "A machine failed at %s; it is read anew",
+                type(command).__name__,
+                extra=_concerns(getattr(command, "token", None)),
+            )
             self._drop([slot.partition], InternalFailure())
             _refuse(command, InternalFailure())
             return
@@ -784,7 +788,7 @@ class Partitions:
             keys = [answer.bodies[at] for at in missing]
             rows = await self._store.load(partition, self._epoch(partition), keys)
         except StoreError as error:
-            log.error("Messages of partition %d could not be read: %s", partition, error)
+            log.error("Messages of partition %d could not be read: %s", partition, error, extra=_concerns(token))
             _release(token, ServiceUnavailable("The store cannot be read now; please retry."))
             return
         for at, row in zip(missing, rows, strict=True):
@@ -939,7 +943,13 @@ def _release(token: Token, answer: Any) -> None:
     try:
         token.release(answer)
     except Exception:
-        log.exception("An answer could not be given")
+        log.exception("An answer could not be given", extra=_concerns(token))
+
+
+def _concerns(token: Any) -> dict[str, Any] | None:
+    """What a line in the log is to say of whoever asked."""
+    found: dict[str, Any] | None = getattr(token, "concerns", None)
+    return found
 
 
 def _refuse(command: Any, error: Exception) -> None:

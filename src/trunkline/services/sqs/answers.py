@@ -9,10 +9,24 @@ from trunkline.kernel.call import Call
 from trunkline.kernel.errors import ServiceError
 
 
-class Shaped:
+class Answering:
+    """A token of a call, which lines in the log tell of."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    @property
+    def concerns(self) -> dict[str, Any]:
+        """See kernel.call.Call."""
+        return self._call.concerns
+
+
+class Shaped(Answering):
     """Answers with what ``shape`` makes of the machine's answer."""
 
-    __slots__ = ("_call", "_shape")
+    __slots__ = ("_shape",)
 
     def __init__(self, call: Call, shape: Callable[[Any], dict[str, Any]]) -> None:
         self._call = call

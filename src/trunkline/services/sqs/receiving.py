@@ -10,7 +10,7 @@ from trunkline.kernel.call import Call, Operation
 from trunkline.kernel.errors import ServiceError
 from trunkline.kernel.measures import Traffic
 from trunkline.kernel.step import Cancel
-from trunkline.services.sqs.answers import Done
+from trunkline.services.sqs.answers import Answering, Done
 from trunkline.services.sqs.batches import check_ids, failed
 from trunkline.services.sqs.commands import ChangeVisibility, Delete, Purge, Receive, Received, Verdicts
 from trunkline.services.sqs.errors import invalid_value, missing
@@ -192,10 +192,10 @@ def _keep() -> None:
     """There is no timer to take back."""
 
 
-class _Received:
+class _Received(Answering):
     """Answers ReceiveMessage."""
 
-    __slots__ = ("_call", "_system", "_traffic", "_wanted", "take_back")
+    __slots__ = ("_system", "_traffic", "_wanted", "take_back")
 
     def __init__(self, call: Call, traffic: Traffic, wanted: Wanted | None, system: frozenset[str]) -> None:
         self._call = call
@@ -222,13 +222,10 @@ class _Received:
             self._call.answer({})
 
 
-class _Verdict:
+class _Verdict(Answering):
     """Answers an operation on one message."""
 
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    __slots__ = ()
 
     def release(self, answer: Any) -> None:
         if not isinstance(answer, Verdicts):
@@ -254,10 +251,10 @@ class _Deleted(_Verdict):
         super().release(answer)
 
 
-class _Batch:
+class _Batch(Answering):
     """Answers an operation on a batch of messages."""
 
-    __slots__ = ("_call", "_failures", "_ids")
+    __slots__ = ("_failures", "_ids")
 
     def __init__(self, call: Call, ids: list[str], failures: list[dict[str, Any]]) -> None:
         self._call = call

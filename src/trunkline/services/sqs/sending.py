@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from trunkline.kernel.call import Call, Operation
 from trunkline.kernel.errors import InternalFailure, ServiceError
 from trunkline.kernel.ids import Ids, uuid_text
+from trunkline.services.sqs.answers import Answering
 from trunkline.services.sqs.batches import check_ids, failed
 from trunkline.services.sqs.commands import Draft, QueueSettings, Send, Sent
 from trunkline.services.sqs.errors import invalid, invalid_value, missing, no_room
@@ -233,10 +234,10 @@ def _rough_size(entry: dict[str, Any]) -> int:
     return size
 
 
-class _One:
+class _One(Answering):
     """Answers SendMessage."""
 
-    __slots__ = ("_call", "_output", "_queue")
+    __slots__ = ("_output", "_queue")
 
     def __init__(self, call: Call, output: dict[str, Any], queue: Queue) -> None:
         self._call = call
@@ -256,10 +257,10 @@ class _One:
             self._call.fail(answer)
 
 
-class _Many:
+class _Many(Answering):
     """Answers SendMessageBatch."""
 
-    __slots__ = ("_call", "_failures", "_outputs", "_queue")
+    __slots__ = ("_failures", "_outputs", "_queue")
 
     def __init__(self, call: Call, outputs: list[dict[str, Any]], failures: list[dict[str, Any]], queue: Queue) -> None:
         self._call = call
