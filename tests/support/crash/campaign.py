@@ -33,7 +33,7 @@ from crash.history import DAYS, History, Queue
 from crash.moves import Moves
 from crash.process import Server
 from crash.servicetime import ServiceTime
-from crash.wire import Connection, Unknown
+from crash.wire import Connection, Refused, Unknown
 from crash.workers import (
     Attempts,
     Bulk,
@@ -109,10 +109,10 @@ class Campaign:
             (Attempts, 1, "attempts.fifo"),
             (Sender, 1, "source"),
             (Consumer, 2, "source", (0, 0, 1, 30), 0.1),
-            (Consumer, 1, "dead", (0, 1, 30), 0.3),
+            (Consumer, 1, "dead", (0, 1, 30), 0.1),
             (FifoSender, 1, "source.fifo", 8),
             (Consumer, 2, "source.fifo", (0, 0, 1, 30), 0.1),
-            (Consumer, 1, "dead.fifo", (0, 1, 30), 0.3),
+            (Consumer, 1, "dead.fifo", (0, 1, 30), 0.1),
             (Purger, 1, "purged"),
             (FifoPurger, 1, "purged.fifo", 3, True, False),
             (CatalogueOwner, 2),
@@ -138,6 +138,8 @@ class Campaign:
                     self._progress(kills)
             if not self.checker.violations:
                 await self._end()
+        except (Unknown, Refused) as error:
+            self.checker.accuse("no_request_fails_where_nothing_is_wrong", f"while nobody killed it: {error}")
         finally:
             await self.server.kill()
         return not self.checker.violations

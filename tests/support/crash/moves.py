@@ -58,7 +58,7 @@ class Moves:
         there = {sight.token: sight.id for sight in look.seen}
         self._task = _Task(there, sum(sight.state == "visible" for sight in look.seen), None)
         parameters: dict[str, object] = {"SourceArn": self._arn(self.queue)}
-        rate = self._dice.choice([None, 15, 60, 500])
+        rate = self._dice.choice([None, 3, 6, 20, 500])
         if rate is not None:
             parameters["MaxNumberOfMessagesPerSecond"] = rate
         if self._dice.random() < 0.5:
