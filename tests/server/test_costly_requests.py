@@ -110,13 +110,21 @@ def setting(name: str, text: bytes) -> dict[str, Any]:
 
 REQUESTS: dict[str, Callable[[], HttpRequest]] = {
     "objects that nobody asked for": lambda: by_json("ListQueues", many(b'{"a":[', b"{},", b"{}]}")),
-    "members that nobody asked for": lambda: by_json("ListQueues", b"{" + b",".join(b'"%d":1' % n for n in range(700_000))),
+    "members that nobody asked for": lambda: by_json(
+        "ListQueues", b"{" + b",".join(b'"%d":1' % n for n in range(700_000))
+    ),
     "values before what is no JSON": lambda: by_json("ListQueues", many(b'{"a":[', b"[],", b"?")),
     "entries": lambda: by_json("SendMessageBatch", many(b'{"QueueUrl":"q","Entries":[', b"{},", b"{}]}")),
-    "attribute names": lambda: by_json("ReceiveMessage", many(b'{"QueueUrl":"q","MessageAttributeNames":[', b'"a",', b'"a"]}')),
-    "tags": lambda: by_json("TagQueue", b'{"QueueUrl":"q","Tags":{' + b",".join(b'"%d":""' % n for n in range(500_000)) + b"}}"),
+    "attribute names": lambda: by_json(
+        "ReceiveMessage", many(b'{"QueueUrl":"q","MessageAttributeNames":[', b'"a",', b'"a"]}')
+    ),
+    "tags": lambda: by_json(
+        "TagQueue", b'{"QueueUrl":"q","Tags":{' + b",".join(b'"%d":""' % n for n in range(500_000)) + b"}}"
+    ),
     "a policy": lambda: by_json("SetQueueAttributes", setting("Policy", many(b'{"Statement":[', b"{},", b"{}]}"))),
-    "a redrive policy": lambda: by_json("SetQueueAttributes", setting("RedrivePolicy", many(b'{"a":[', b"{},", b"{}]}"))),
+    "a redrive policy": lambda: by_json(
+        "SetQueueAttributes", setting("RedrivePolicy", many(b'{"a":[', b"{},", b"{}]}"))
+    ),
     "a number": lambda: by_json("SendMessage", message(DataType="Number", StringValue="1" * 30_000 + "x")),
     "a number that is one": lambda: by_json("SendMessage", message(DataType="Number", StringValue="0" * 200_000 + "1")),
     "a queue's URL": lambda: by_json("PurgeQueue", {"QueueUrl": "http://sqs.aa" + "-a" * (LONG // 2 - 100)}),
@@ -134,20 +142,30 @@ REQUESTS: dict[str, Callable[[], HttpRequest]] = {
     "escapes": lambda: by_form(many(b"Action=ListQueues&a=", b"%41", b"")),
     "escapes that are none": lambda: by_form(many(b"Action=ListQueues&a=", b"%4", b"")),
     "percent signs": lambda: by_form(many(b"Action=ListQueues&a=", b"%", b"")),
-    "escapes in many names": lambda: by_form(b"Action=ListQueues&" + numbered("%41%41%41%41%41%41%41%41{}", "%42%42%42%42")),
+    "escapes in many names": lambda: by_form(
+        b"Action=ListQueues&" + numbered("%41%41%41%41%41%41%41%41{}", "%42%42%42%42")
+    ),
     "a message of Cyrillic": lambda: by_form(b"Action=SendMessage&QueueUrl=q&MessageBody=" + b"%D0%B6" * (1 << 19)),
-    "entries of a form": lambda: by_form(b"Action=SendMessageBatch&QueueUrl=q&" + numbered("SendMessageBatchRequestEntry.{}.Id", "a")),
+    "entries of a form": lambda: by_form(
+        b"Action=SendMessageBatch&QueueUrl=q&" + numbered("SendMessageBatchRequestEntry.{}.Id", "a")
+    ),
     "numbers that collide": lambda: by_form(
         b"Action=SendMessageBatch&QueueUrl=q&"
         + b"&".join(b"SendMessageBatchRequestEntry.%d.Id=a" % (number << 13) for number in range(1, 4_000))
     ),
     "an action to be escaped": lambda: by_form(many(b"Action=", b"%26", b"")),
     "an action to be escaped that was not": lambda: by_form(many(b"Action=", b"<", b"")),
-    "a page's JSON": lambda: HttpRequest("POST", "/_trunkline/clock/advance", "", {"host": "h"}, many(b'{"a":[', b"{},", b"1]}")),
+    "a page's JSON": lambda: HttpRequest(
+        "POST", "/_trunkline/clock/advance", "", {"host": "h"}, many(b'{"a":[', b"{},", b"1]}")
+    ),
     "a page's form": lambda: HttpRequest("POST", "/_trunkline/reset", "", {"host": "h"}, many(b"a=", b"%41", b"")),
-    "a target": lambda: HttpRequest("POST", "/", "", {"host": "h", "x-amz-target": "AmazonSQS." + "a" * 60_000 + "!"}, b""),
-    "a scope": lambda: HttpRequest("POST", "/", "", {"host": "h", "authorization": "Credential=" + "/" * 60_000}, b"Action=X"),
-}  # fmt: skip
+    "a target": lambda: HttpRequest(
+        "POST", "/", "", {"host": "h", "x-amz-target": "AmazonSQS." + "a" * 60_000 + "!"}, b""
+    ),
+    "a scope": lambda: HttpRequest(
+        "POST", "/", "", {"host": "h", "authorization": "Credential=" + "/" * 60_000}, b"Action=X"
+    ),
+}
 
 
 @pytest.mark.parametrize("what", REQUESTS)
