@@ -36,6 +36,7 @@ from trunkline.kernel.ids import Ids, RandomIds
 from trunkline.kernel.time import RealClock, ServiceClock
 from trunkline.metrics.collector import Metrics
 from trunkline.metrics.lag import Lag
+from trunkline.metrics.token import Token
 from trunkline.reloads import Reloads
 from trunkline.runtime.partitions import Partitions
 from trunkline.runtime.timekeeper import Timekeeper
@@ -80,6 +81,10 @@ class Node:
         self.settings = settings
         self.reloads = Reloads() if reloads is None else reloads
         self.real = real or RealClock()
+        self.token: Token | None = None
+        if settings.metrics_token is not None:
+            self.token = Token(settings.metrics_token)
+            self.reloads.register("the metrics token", self.token.read_again)
         self.credentials: Credentials | None = None
         if settings.credentials is not None:
             self.credentials = Credentials(settings.credentials, settings.account)
@@ -153,6 +158,7 @@ class Node:
             from_anywhere=settings.clock_from == "anywhere",
             settings=_in_force(settings, self.port),
             new_id=self.ids.text,
+            token=None if self.token is None else self.token.matches,
             scrape=lambda accept: self.metrics.scrape(accept),
             admit=None if verifier is None else partial(verifier.caller, service="sqs"),
         )

@@ -287,6 +287,11 @@ class Settings:
         _whole(0, 1_000_000),
         "Queues that /metrics shows one by one, by account, region and name; 0 shows none.",
     )
+    metrics_token: Path | None = option(
+        None,
+        _path,
+        "File with a token that /metrics wants (Authorization: Bearer); with auth verify a signed request will do too.",
+    )
     log_level: str = option("warning", _level, "What is logged.", ("LS_LOG",))
     log_format: str = option("text", _choice("text", "json"), "Lines of the log: text, or a JSON object each.")
 

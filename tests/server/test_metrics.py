@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from trunkline.credentials import BadCredentials
 from trunkline.metrics.table import METRICS
+from trunkline.metrics.token import Token
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 
@@ -176,3 +179,42 @@ def test_every_metric_of_the_table_is_in_a_scrape_and_in_the_reference(durable: 
     for each in METRICS:
         assert re.search(rf"^# TYPE {each.name} {each.kind}$", text, re.MULTILINE), each.name
         assert f"`{each.name}`" in page
+
+
+def asked(server: Any, authorization: str = "", path: str = "/metrics") -> int:
+    status: int = server.http("GET", path, headers={"Authorization": authorization} if authorization else {})[0]
+    return status
+
+
+def test_a_token_opens_the_metrics_and_nothing_else(start: Any, tmp_path: Path) -> None:
+    token, keys = tmp_path / "token", tmp_path / "keys"
+    token.write_text("0123456789abcdef0123\n")
+    keys.write_text("[me]\naws_access_key_id = AKIA1\naws_secret_access_key = x\naws_account_id = 111122223333\n")
+    keys.chmod(0o600)
+    server = start("--memory", "--metrics-token", str(token), "--auth", "verify", "--credentials", str(keys))
+    good, bad = "Bearer 0123456789abcdef0123", "Bearer 0123456789abcdef0124"
+    assert asked(server, good) == asked(server, good, "/_trunkline/metrics") == 200
+    assert asked(server, bad) == asked(server) == 403
+    assert asked(server, good, "/_trunkline/clock") != 200
+    token.write_text(bad.removeprefix("Bearer "))
+    server.process.send_signal(signal.SIGHUP)
+    until = time.monotonic() + 10
+    while asked(server, bad) != 200:
+        assert time.monotonic() < until
+    assert asked(server, good) == 403
+
+
+def test_with_auth_open_the_metrics_want_the_token_too(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0123456789abcdef0123")
+    server = start("--memory", "--metrics-token", str(tmp_path / "token"))
+    assert asked(server) == asked(server, "Bearer \xff") == 401
+    assert asked(server, "Bearer 0123456789abcdef0123") == 200
+
+
+@pytest.mark.parametrize("text", [None, "", "short", "two lines of it\nand another one", "0123456789abcdé0"])
+def test_a_token_that_is_none_is_refused_at_the_start(text: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(BadCredentials, match="metrics token"):
+        Token(file)

@@ -124,6 +124,7 @@ class Refused(Exception):
 
 _STAGES = ("BOOT", "START", "READY", "SHUTDOWN")
 _INSPECTED = ("/_aws/sqs/messages", "/_ministack/sqs/messages")
+_METRICS = ("/metrics", "/_trunkline/metrics")
 _OWN = ("/_trunkline", "/_localstack", "/_ministack", "/_aws")
 """What own pages' paths begin with."""
 
@@ -144,7 +145,9 @@ class Endpoints:
         scrape: Scrape | None = None,
         admit: Admit | None = None,
         new_id: Callable[[], str] | None = None,
+        token: Callable[[str], bool] | None = None,
     ) -> None:
+        self._token = token
         self._new_id = new_id or RandomIds().text
         self._scrape = scrape
         self._services = services
@@ -192,7 +195,7 @@ class Endpoints:
         path = request.path.rstrip("/") or "/"
         if path.startswith(_INIT):
             path = path.lower()  # READY is what LocalStack calls the stage
-        method = "GET" if request.method == "HEAD" else request.method
+        method, headers = "GET" if request.method == "HEAD" else request.method, request.headers
         if path == "/":
             return self._front(method, request, respond)
         page = self._pages.get((method, path))
@@ -200,7 +203,11 @@ class Endpoints:
         if not known and not path.startswith(_OWN):
             return False
         caller = None
-        if self._admit is not None and (page is None or not page.public):
+        scraped = self._token is not None and path in _METRICS and self._token(headers.get("authorization", ""))
+        if self._token is not None and self._admit is None and path in _METRICS and not scraped:
+            respond(_WANTS_TOKEN)
+            return True
+        if self._admit is not None and not scraped and (page is None or not page.public):
             try:
                 caller = self._admit(request)
             except (ServiceError, LargeBody) as error:
@@ -456,6 +463,13 @@ def said(request: HttpRequest) -> dict[str, Any]:
 
 _MOST = 1_000
 _MOST_BYTES = 65_536
+
+
+_WANTS_TOKEN = HttpResponse(
+    401,
+    (JSON, ("WWW-Authenticate", "Bearer")),
+    b'{"message": "The metrics want the token of the setting metrics_token: Authorization: Bearer TOKEN"}',
+)
 
 
 def _unsigned(error: ServiceError | LargeBody, path: str, request: HttpRequest) -> HttpResponse:
