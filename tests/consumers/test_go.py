@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from foreign import INSTALLED, failures, outcomes
+from foreign import INSTALLED, failures, outcomes, pointed
 from servers import Server
 from tools import installed, tool
 
@@ -25,4 +25,4 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_go_sdk_is_served(program: str, server: Server) -> None:
-    assert failures(outcomes([program, server.url])) == ""
+    assert failures(outcomes([program, server.url], **pointed(server.url))) == ""

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from foreign import INSTALLED, failures, outcomes
+from foreign import INSTALLED, failures, outcomes, pointed
 from servers import Server
 from tools import installed, tool
 
@@ -28,7 +28,7 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_the_java_sdk_and_its_batch_manager_are_served(java: list[str], server: Server) -> None:
-    assert failures(outcomes([*java, "Sdk", server.url])) == ""
+    assert failures(outcomes([*java, "Sdk", server.url], **pointed(server.url))) == ""
 
 
 def test_jakarta_messaging_over_sqs_is_served(java: list[str], server: Server) -> None:

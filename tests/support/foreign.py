@@ -12,6 +12,12 @@ INSTALLED = Path(__file__).parents[2] / ".cache" / "consumers"
 """Where tests/consumers/install.sh puts libraries, a directory for each kind of client."""
 
 
+def pointed(url: str) -> dict[str, str]:
+    """The environment that the guide for clients tells."""
+    credential = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    return credential | {"AWS_ENDPOINT_URL_SQS": url, "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
 def outcomes(command: Sequence[str], seconds: float = 120, **environment: str) -> dict[str, str]:
     """Of each scenario: "" where it went well, or the error that it ended in.
 

@@ -17,7 +17,12 @@ VISIBILITY_TIMEOUT = 120
 
 app = Celery("jobs", broker=os.environ["BROKER"], backend=f"file://{RESULTS}")
 app.conf.update(
-    broker_transport_options={"region": "us-east-1", "visibility_timeout": VISIBILITY_TIMEOUT, "wait_time_seconds": 20},
+    broker_transport_options={
+        "region": "us-east-1",
+        "visibility_timeout": VISIBILITY_TIMEOUT,
+        "wait_time_seconds": 20,
+        "polling_interval": 0.1,
+    },
     broker_connection_retry_on_startup=True,
     task_default_queue="jobs",
     worker_enable_remote_control=False,

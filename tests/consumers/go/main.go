@@ -72,6 +72,12 @@ func aJobGoesRound() {
 	check(len(receive(queue, 0)) == 0, "a deleted job came again")
 }
 
+func aClientIsPointedByTheEnvironment() {
+	pointed := sqs.NewFromConfig(must(config.LoadDefaultConfig(every)))
+	sent := must(pointed.SendMessage(every, &sqs.SendMessageInput{QueueUrl: newQueue(nil), MessageBody: aws.String("x")}))
+	check(sent.MessageId != nil, "nothing was sent")
+}
+
 func attributesComeBackWithDigests() {
 	queue := newQueue(nil)
 	sent := must(client.SendMessage(every, &sqs.SendMessageInput{
@@ -294,6 +300,7 @@ func main() {
 	client = sqs.NewFromConfig(settings)
 	run([]scenario{
 		{"a job goes round", aJobGoesRound},
+		{"the environment alone points a client", aClientIsPointedByTheEnvironment},
 		{"message attributes come back with digests that the SDK checks", attributesComeBackWithDigests},
 		{"a body that was changed on the way is noticed, so the check is on", aBodyChangedOnTheWayIsNoticed},
 		{"a receiver that waits gets the message promptly", aWaitingReceiverIsServedPromptly},

@@ -46,6 +46,7 @@ final class Sdk {
     private void run() {
         Map<String, Scenarios.Scenario> all = new LinkedHashMap<>();
         all.put("a job goes round", this::aJobGoesRound);
+        all.put("the environment alone points a client", this::aClientIsPointedByTheEnvironment);
         all.put("message attributes come back with digests that the SDK checks", this::attributesComeBackWithDigests);
         all.put("a body that was changed on the way is noticed, so the check is on", this::aChangedBodyIsNoticed);
         all.put("a receiver that waits gets the message promptly", this::aWaitingReceiverIsServedPromptly);
@@ -92,6 +93,13 @@ final class Sdk {
         delete(url, job);
         scenarios.advance(31);
         Scenarios.same(List.of(), receive(url, 0));
+    }
+
+    private void aClientIsPointedByTheEnvironment() {
+        String url = queue();
+        try (SqsClient pointed = SqsClient.create()) {
+            Scenarios.check(pointed.sendMessage(r -> r.queueUrl(url).messageBody("x")).messageId() != null, "no id");
+        }
     }
 
     private void attributesComeBackWithDigests() {
