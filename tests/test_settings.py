@@ -50,6 +50,7 @@ OTHER = {
     "auth": "verify", "credentials": "/c", "insecure": "1", "allow_origin": "https://a:1, *",
     "maximum_message_size": "262144", "queue_url": "path", "hostname": "h:1", "clock_from": "anywhere",
     "advance_timeout": "1", "cache_bytes": "0", "machine_bytes": "1048576", "window": "3", "max_body_bytes": "1024",
+    "max_connections": "100", "max_unsent_bytes": "2097152", "idle_seconds": "30.0", "request_seconds": "20.0",
     "grace": "0", "log_level": "debug", "metrics_queues": "0", "log_format": "json", "metrics_token": "/token",
 }  # fmt: skip
 

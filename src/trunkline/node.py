@@ -28,6 +28,7 @@ from trunkline.credentials import BadCredentials, Credentials
 from trunkline.gateway import Gateway
 from trunkline.http.access import AccessLog, Handler
 from trunkline.http.browsers import Browsers
+from trunkline.http.connections import Limits, raise_limit, room
 from trunkline.http.endpoints import Endpoints
 from trunkline.http.inspection import SqsPages
 from trunkline.http.server import HttpServer, bind
@@ -177,7 +178,7 @@ class Node:
         handle: Handler = self.gateway.handle
         if told:
             handle = AccessLog(handle, self.real.monotonic, partial(_place, self.credentials, settings.account))
-        self.server = HttpServer(handle, max_body_bytes=settings.max_body_bytes)
+        self.server = HttpServer(handle, max_body_bytes=settings.max_body_bytes, limits=_limits(settings))
         self.metrics = Metrics(
             self.gateway, self.server, self.partitions, self.clock, self.real.monotonic, self.lag,
             settings.metrics_queues,
@@ -213,6 +214,15 @@ class Node:
     def _on_lost(self, error: Exception) -> None:
         if self.lost is not None and not self.lost.done():
             self.lost.set_result(error)
+
+
+def _limits(settings: Settings) -> Limits:
+    most = room(settings.max_connections)
+    if most < settings.max_connections:
+        log.info(
+            "%d connections are taken, not %d: more file descriptors are not to be had", most, settings.max_connections
+        )
+    return Limits(settings.idle_seconds, settings.request_seconds, most, settings.max_unsent_bytes)
 
 
 class FutureToken:
@@ -328,6 +338,7 @@ def _loop_runner() -> Callable[[Coroutine[Any, Any, int]], int]:
 async def _serve(settings: Settings) -> int:
     # First, so that a signal during the start is a stop as well.
     stop = asyncio.Event()
+    raise_limit()
     reloads = Reloads()
     _on_signals(stop, reloads)
     node = Node(settings, reloads=reloads)

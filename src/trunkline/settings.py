@@ -53,6 +53,14 @@ def _seconds(text: str) -> float:
     return number
 
 
+def _some_seconds(text: str) -> float:
+    """a number of seconds, 0.1 or more"""
+    number = float(text)
+    if not 0.1 <= number < 1e9:
+        raise ValueError
+    return number
+
+
 def _choice(*words: str) -> Callable[[str], str]:
     def convert(text: str) -> str:
         if text not in words:
@@ -281,6 +289,23 @@ class Settings:
     )
     window: int = option(10_000, _whole(3, 1_000_000), "Messages of a queue whose state is held in memory.")
     max_body_bytes: int = option(8 << 20, _whole(1 << 10, 1 << 30), "Largest request body.")
+    max_connections: int = option(
+        50_000,
+        _whole(1, 1_000_000),
+        "Connections at a time; more are answered with 503 and closed. Never more than the file descriptors that the "
+        "system allows the process.",
+    )
+    max_unsent_bytes: int = option(
+        256 << 20,
+        _whole(1 << 20, 1 << 40),
+        "Memory for answers that wait for clients that do not read; beyond it the one with the most is disconnected.",
+    )
+    idle_seconds: float = option(
+        300.0, _some_seconds, "Seconds after which a connection with nothing under way is closed."
+    )
+    request_seconds: float = option(
+        60.0, _some_seconds, "Seconds in which a request, head and body, must have come once it has begun."
+    )
     grace: float = option(8.0, _seconds, "Seconds that a stop waits for requests in flight.")
     metrics_queues: int = option(
         10_000,

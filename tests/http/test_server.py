@@ -16,11 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trunkline.http.connections import Limits, Unsent
 from trunkline.http.server import (
-    IDLE_SECONDS,
     MAX_HEADER_BYTES,
     MAX_PIPELINED,
-    REQUEST_SECONDS,
     Exchange,
     HttpServer,
     bind,
@@ -28,6 +27,8 @@ from trunkline.http.server import (
 from trunkline.wire.message import HttpRequest, HttpResponse
 
 LIMIT = 10_000
+IDLE_SECONDS = Limits().idle_seconds
+REQUEST_SECONDS = Limits().request_seconds
 
 
 def echo(request: HttpRequest, exchange: Exchange) -> None:
@@ -103,9 +104,9 @@ class Wire:
 Scenario = Callable[[HttpServer, Callable[[], Awaitable[Wire]]], Awaitable[None]]
 
 
-def serving(handler: Any, scenario: Scenario, runner: Any = asyncio.run) -> None:
+def serving(handler: Any, scenario: Scenario, runner: Any = asyncio.run, limits: Limits | None = None) -> None:
     async def run() -> None:
-        server = HttpServer(handler, max_body_bytes=LIMIT)
+        server = HttpServer(handler, max_body_bytes=LIMIT, limits=limits)
         port = await server.start("127.0.0.1", 0)
         wires: list[Wire] = []
 
@@ -403,6 +404,15 @@ MALFORMED = [
     b"GET http://me@evil/ HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET http:/// HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+    b"POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET / HTTP/1.1\nHost: h\n\n",
+    b"GET / HTTP/1.1\r\nHost: h\nA: b\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;\x00\r\nabc\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nA: \x1b[31m\r\n\r\n",
+    b"GET /\x85 HTTP/1.1\r\nHost: h\r\n\r\n",
 ]
 
 
@@ -463,6 +473,127 @@ def test_what_is_http_but_not_done_here_is_refused_by_name(line: bytes, status: 
         assert await wire.closed()
 
     serving(echo, scenario)
+
+
+@pytest.mark.parametrize("line", [b"GET /", b"GET / HTTP/2.0", b"GET / HTTP/2.0\r\nHost: h"])
+def test_versions_that_are_not_spoken_are_refused_with_505(line: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        answer = await exchange_on(wire, line + b"\r\n\r\n")
+        assert (answer.status, answer.headers["connection"]) == (505, "close")
+        assert await wire.closed()
+
+    serving(echo, scenario)
+
+
+@pytest.mark.parametrize("line", [b"a:\r\n", b"a:b\r\n", b"%d:\r\n"])
+def test_headers_by_the_ten_thousand_are_refused_however_short_they_are(line: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        many = b"".join(line % n if b"%" in line else line for n in range(4_000))
+        assert (await exchange_on(wire, GET[:-2] + many + b"\r\n")).status == 431
+        assert await wire.closed()
+        few = b"".join(b"a:\r\n" for _ in range(1_000))
+        assert (await exchange_on(await connect(), GET[:-2] + few + b"\r\n")).seen["headers"]["a"] == "," * 999
+
+    serving(echo, scenario)
+
+
+def test_connections_beyond_the_most_are_turned_away_and_taken_again_when_there_is_room(
+    runner: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wires = [await connect() for _ in range(5)]
+        await until(lambda: len(server.connections) == 5)
+        for _ in range(3):
+            answer = await (await connect()).answer()
+            assert (answer.status, answer.headers["connection"]) == (503, "close")
+        assert len(server.connections) == 5
+        assert (await exchange_on(wires[0])).status == 200
+        wires[1].writer.close()
+        await until(lambda: len(server.connections) == 4)
+        assert (await exchange_on(await connect())).status == 200
+
+    serving(echo, scenario, runner, Limits(most=5))
+    assert [record.message for record in caplog.records] == [
+        "Connections are turned away: 5 are open (max_connections) (1 times)"
+    ]
+
+
+def test_idle_and_slow_connections_are_closed_in_their_real_time(runner: Any) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        idle, slow = await connect(), await connect()
+        began = server.loop.time()
+        await slow.send(POST[:-2])
+        assert (await slow.answer()).status == 408
+        assert server.loop.time() - began >= 0.2
+        assert await idle.closed()
+        assert server.loop.time() - began >= 0.3
+
+    serving(echo, scenario, runner, Limits(idle_seconds=0.3, request_seconds=0.2))
+
+
+def test_ages_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        assert server._timer is not None
+        server._timer.cancel()
+        for _ in range(5):
+            await connect()
+        await until(lambda: len(server.connections) == 5)
+        monkeypatch.setattr("trunkline.http.server._LOOKED_AT", 2)
+        looked: list[Any] = []
+        monkeypatch.setattr("trunkline.http.server._Connection.check_age", lambda self, now: looked.append(self))
+        server._look_round()
+        assert len(looked) == 2
+        await until(lambda: len(looked) == 5)
+        assert set(looked) == server.connections
+
+    serving(echo, scenario)
+
+
+def test_of_clients_that_do_not_read_the_one_with_the_most_is_let_go_when_the_room_is_full(runner: Any) -> None:
+    size = 1 << 20
+    held = Held()
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        small, large = await connect(), await connect()
+        for wire in (small, large):
+            wire.writer.transport.pause_reading()
+        await large.send(GET * MAX_PIPELINED)  # all with their handler before the first is answered
+        await held.come(MAX_PIPELINED)
+        await small.send(GET * 16)
+        await held.come(MAX_PIPELINED + 16)
+        for index in reversed(range(MAX_PIPELINED, MAX_PIPELINED + 16)):
+            held.answer(index, bytes(size))
+        assert server.unsent.total > 0
+        for index in range(MAX_PIPELINED):
+            held.answer(index, bytes(size))
+            assert server.unsent.total <= 30 * size
+        await until(lambda: len(server.connections) == 1)
+        small.writer.transport.resume_reading()
+        assert [len((await small.answer()).body) for _ in range(16)] == [size] * 16
+        await until(lambda: server.unsent.total == 0)
+
+    serving(held, scenario, runner, Limits(unsent_bytes=30 * size))
+
+
+def test_what_waits_for_clients_is_counted_by_client() -> None:
+    class Client:
+        gone = False
+
+        def abort(self) -> None:
+            self.gone = True
+
+    unsent, one, other = Unsent(100), Client(), Client()
+    unsent.count(one, 60)
+    unsent.count(one, 50)
+    unsent.count(other, 50)
+    assert (unsent.total, one.gone, other.gone) == (100, False, False)
+    unsent.count(other, 51)
+    assert (unsent.total, one.gone, other.gone) == (50, False, True)
+    unsent.forget(other)
+    unsent.forget(one)
+    assert unsent.total == 0
 
 
 def test_an_old_clients_expectations_are_passed_over() -> None:
@@ -1225,7 +1356,7 @@ def test_arbitrary_bytes_never_raise_and_never_hang(pieces: list[bytes]) -> None
         data: list[bytes] = []
         await never_raises(server, pieces, data)
         for answers in data:
-            assert not answers or re.match(rb"HTTP/1\.1 (100|200|400|413|417|431|501) ", answers)
+            assert not answers or re.match(rb"HTTP/1\.1 (100|200|400|413|417|431|501|505) ", answers)
 
     try:
         serving(echo, scenario)

@@ -14,7 +14,8 @@ what comes is held as bytes, up to a limit, for only a connection that is read
 tells that its client went away. Beyond the limit it is read no further.
 
 What a client sends never raises out of here: a request that cannot be taken
-is answered with 400, 413, 417, 431 or 501 and the connection closed.
+is answered with 400, 408, 413, 417, 431, 501 or 505 and the connection closed.
+How long a connection may last and how many there may be: see connections.
 """
 
 from __future__ import annotations
@@ -31,19 +32,21 @@ from typing import Any
 
 import httptools
 
+from trunkline.http.connections import Complaint, Limits, Unsent
 from trunkline.wire.message import HttpRequest, HttpResponse
 
 log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 65_536
+_HEADER = 32
+"""Bytes that a header counts for beside its name and value, as in HTTP/2 (RFC 9113, 6.5.2): what it costs to keep. So
+there are some 2,000 at the most, and to join that many of one name takes no time."""
+_LOOKED_AT = 500
+"""Connections whose age is looked at in one go."""
 MAX_PIPELINED = 64
 """Unanswered requests of one connection before the next has to wait."""
 MAX_HELD_BYTES = 65_536
 """What a connection that is behind is read on for, before it is read no further."""
-REQUEST_SECONDS = 60.0
-"""Real seconds in which a request must have come whole once it has begun."""
-IDLE_SECONDS = 300.0
-"""Real seconds that a connection may stay open with nothing on it."""
 LINGER_SECONDS = 2.0
 """Real seconds in which a refused client may still send: a reset would swallow the answer that says why."""
 
@@ -165,9 +168,19 @@ class _Connection(asyncio.Protocol):
         self._peer = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
         self._server.connections.add(self)
         self.active = self._server.loop.time()
+        if len(self._server.connections) > self._server.limits.most:
+            self._turn_away()
+
+    def _turn_away(self) -> None:
+        server = self._server
+        server.connections.discard(self)
+        server.turned_away.add(f"Connections are turned away: {server.limits.most} are open (max_connections)")
+        self._ending = True
+        self._answer_refused(_text(503, "The server has as many connections as it takes; please retry."))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._server.unsent.forget(self)
         self._ending = True
         self._queue.clear()
         self._held.clear()
@@ -270,6 +283,7 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
+        self._server.unsent.forget(self)
         self.active = self._server.loop.time()
         self.flush()
 
@@ -301,7 +315,7 @@ class _Connection(asyncio.Protocol):
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
+        self._count_head(len(name) + len(value) + _HEADER)
         if not self._in_head:
             return  # a trailer, which may not pose as a header
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -329,6 +343,9 @@ class _Connection(asyncio.Protocol):
             if length.isdigit() and int(length) > self._server.max_body_bytes:
                 raise _Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
         elif "transfer-encoding" in headers:
+            if self._parser.get_http_version() == "1.0":
+                # HTTP/1.0 has no chunks: whoever forwarded it took the body for something else (RFC 9112, 6.1).
+                raise _Refused(400, "An HTTP/1.0 request has no Transfer-Encoding.")
             coding = headers["transfer-encoding"].strip().lower()
             # Of what does not end in chunked the parser says 400, as it must.
             if coding != "chunked" and coding.endswith("chunked"):
@@ -339,8 +356,11 @@ class _Connection(asyncio.Protocol):
             self._expect(headers["expect"])
 
     def _check_host(self, host: str | None) -> None:
+        version = self._parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise _Refused(505, f"HTTP/1.1 is spoken here, and HTTP/1.0, not {version}.")
         if host is None:
-            if self._parser.get_http_version() == "1.1":
+            if version == "1.1":
                 raise _Refused(400, "An HTTP/1.1 request needs a Host header.")
             address, port = self._transport.get_extra_info("sockname")[:2]
             self._headers["host"] = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -354,6 +374,8 @@ class _Connection(asyncio.Protocol):
         url = self._url.decode("latin-1")
         found = _AUTHORITY.match(url)
         if found is None:
+            if "://" in url:
+                raise _Refused(400, f"The URL is to begin with http:// or https:// or /, not {url[:100]!r}.")
             return
         if _HOST.fullmatch(found[1]) is None:
             raise _Refused(400, f"The URL's authority is to be a host, with or without a port, not {found[1][:100]!r}.")
@@ -440,6 +462,9 @@ class _Connection(asyncio.Protocol):
             if exchange.close:
                 close = True
                 break
+        if self._full:
+            waiting = sum(len(each.data) for each in exchanges if each.data is not None)
+            self._server.unsent.count(self, transport.get_write_buffer_size() + waiting)
         stops = self._server.stopping and not self._in_request
         if close or (not exchanges and (stops or self._is_over())):
             self._close()
@@ -524,10 +549,13 @@ class _Connection(asyncio.Protocol):
 
     def check_age(self, now: float) -> None:
         """Close a connection that is idle, or whose request does not come to an end."""
-        if (self._full or not (self._exchanges or self._in_request)) and now - self.active > IDLE_SECONDS:
+        limits = self._server.limits
+        if self._transport.is_closing():
+            return
+        if (self._full or not (self._exchanges or self._in_request)) and now - self.active > limits.idle_seconds:
             # Not close(): that would wait until the client has taken what it was sent.
             self._transport.abort()
-        elif self._in_request and now - self._began > REQUEST_SECONDS and not self._behind:
+        elif self._in_request and now - self._began > limits.request_seconds and not self._behind:
             self._refuse(408, "The request did not come to an end in time.")
 
     def close_when_answered(self) -> None:
@@ -553,8 +581,13 @@ class _Connection(asyncio.Protocol):
 class HttpServer:
     """``handler`` is a plain function, called on the event loop with every whole request."""
 
-    def __init__(self, handler: Handler, max_body_bytes: int = 8 << 20, scheme: str = "http") -> None:
+    def __init__(
+        self, handler: Handler, max_body_bytes: int = 8 << 20, scheme: str = "http", limits: Limits | None = None
+    ) -> None:
         self.handler = handler
+        self.limits = limits or Limits()
+        self.unsent = Unsent(self.limits.unsent_bytes)
+        self.turned_away = Complaint(lambda: self.loop.time())
         self.max_body_bytes = max_body_bytes
         self.scheme = scheme
         self.connections: set[_Connection] = set()
@@ -614,11 +647,18 @@ class HttpServer:
         if self._empty is not None and not self.connections:
             self._empty.set()
 
-    def _look_round(self) -> None:
+    def _look_round(self, rest: list[_Connection] | None = None) -> None:
+        """Look at the age of every connection, a few at a time: tens of thousands would hold up the others."""
+        if rest is None:
+            rest = list(self.connections)
         now = self.loop.time()
-        for connection in list(self.connections):
-            connection.check_age(now)
-        self._timer = self.loop.call_later(5.0, self._look_round)
+        for _ in range(min(_LOOKED_AT, len(rest))):
+            rest.pop().check_age(now)
+        if rest:
+            self._timer = self.loop.call_later(0, self._look_round, rest)
+        else:
+            pause = min(5.0, self.limits.idle_seconds / 4, self.limits.request_seconds / 4)
+            self._timer = self.loop.call_later(pause, self._look_round)
 
 
 async def bind(host: str, port: int) -> list[socket.socket]:
