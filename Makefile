@@ -12,8 +12,10 @@ SERVE ?=
 JOBS ?= 2
 BENCH ?=
 CRASH ?=
+FUZZ_SECONDS ?= 600
+FUZZ ?=
 
-.PHONY: run test test-fast lint bench crash docs clean
+.PHONY: run test test-fast lint bench crash fuzz docs clean
 
 run: .venv/.installed
 	$(BIN)/trunkline serve $(SERVE)
@@ -38,6 +40,11 @@ bench: .venv/.tested
 # Some minutes. CRASH="--kills 200 --seed N" passes options on.
 crash: .venv/.tested
 	PYTHONPATH=tests/support $(BIN)/python -m crash $(CRASH)
+
+# For all targets together. FUZZ="--only http" passes options on. Without atheris (no wheel for this Python) Hypothesis alone.
+fuzz: .venv/.tested
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fuzz]" || true
+	PYTHONPATH=tests/support $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 docs: .venv/.tested
 	$(BIN)/python tools/docs.py
