@@ -113,9 +113,10 @@ class _HttpCall:
         self._send(self._codec.encode(self.operation, output, self.request_id))
 
     def fail(self, error: ServiceError) -> None:
+        response = self._codec.encode_error(error, self.request_id)
         if not self._answered:
             self._answers.failed(error.name)
-        self._send(self._codec.encode_error(error, self.request_id))
+        self._send(response)
 
     def when_gone(self, action: Callable[[], None]) -> None:
         self._exchange.when_gone(action)
