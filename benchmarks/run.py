@@ -1,122 +1,259 @@
-"""SendMessage beside its limits, in one run: a no-op handler, one durable row for each request, and Trunkline.
+"""What the server can do, beside its limits, in one run.
 
-    python benchmarks/run.py [--seconds 4] [--connections 32] [--rounds 5] [--json FILE]
+    python benchmarks/run.py [--seconds 2] [--rounds 3] [--connections 1,32,256] [--modes fsync,memory]
+                             [--only NAMES] [--backlog 1000000] [--against REVISION] [--json FILE]
 
-Wants wrk (Debian: apt install wrk). The load shares the machine's cores with
-the server, so read the ratios, not the figures: each is taken within a round.
-``--json`` writes what was measured in every round to a file.
+The limits are bare.py's: a no-op handler on the same HTTP layer, and the same
+layer with one durable row for each request. All servers run at the same time
+and are loaded in turn, round after round, so that a machine that is slow for a
+while is slow for all; ratios are taken within a round, and the range that is
+printed with them is the noise. The load (wrk: apt install wrk) shares the
+machine's cores with the server.
+
+With ``--against`` another revision is checked out beside this one, measured in
+the same rounds, and each case's ratio of this one to that one is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
+import math
+import os
+import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-HERE = Path(__file__).parent
-BARE = "bare durable row"
+from load import BACKLOG, CASES, Case, ensure_queue, figures, fill, measure, wrk
+from longpoll import wakeups
+from subjects import ROOT, Process, Revision, bare, trunkline
 
+NOOP, BARE, HERE, THERE = "no-op handler", "bare durable row", "this", "that"
+MODES = ("fsync", "os", "memory")
+STARTS = 5
 
-class Peer:
-    """A server process; the port that it says it took."""
-
-    def __init__(self, *command: str) -> None:
-        self.process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.port = 0
-        for line in self.process.stdout:
-            found = re.search(r"PORT (\d+)|http://127\.0\.0\.1:(\d+)", line)
-            if found:
-                self.port = int(found[1] or found[2])
-            if line.startswith(("PORT", "Ready.")):
-                break
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
+Row = dict[str, float]
+Key = tuple[str, str, str, int]
+"""Subject, mode, case, connections."""
 
 
-def load(port: int, seconds: int, connections: int) -> dict[str, float]:
-    """Requests per second, p50 and p99 in ms, and how many were refused."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(HERE / "send.lua")]
-    text = subprocess.run([*command, f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=True).stdout
+class Results:
+    """Every round's figures, by subject, mode, case and connections."""
 
-    def ms(name: str) -> float:
-        found = re.search(rf"{name}%\s+([\d.]+)(us|ms|s)\b", text)
-        assert found is not None, text
-        return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000}[found[2]]
+    def __init__(self) -> None:
+        self.rounds: dict[Key, list[Row]] = {}
+        self.singles: dict[str, float] = {}
 
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    assert rate is not None, text
-    return {"rate": float(rate[1]), "p50": ms("50"), "p99": ms("99"), "refused": float(bad[1]) if bad else 0}
+    def add(self, subject: str, mode: str, case: str, connections: int, row: Row) -> None:
+        self.rounds.setdefault((subject, mode, case, connections), []).append(row)
 
+    def middle(self, key: Key) -> Row:
+        rows = self.rounds[key]
+        return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 
-def create_queue(port: int) -> None:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/",
-        json.dumps({"QueueName": "bench"}).encode(),
-        {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.CreateQueue"},
-    )
-    urllib.request.urlopen(request).read()
+    def ratios(self, key: Key, other: Key, name: str = "rate") -> list[float]:
+        """Of one round each, smallest first."""
+        pairs = zip(self.rounds.get(key, ()), self.rounds.get(other, ()), strict=False)
+        return sorted(one[name] / two[name] for one, two in pairs if two[name])
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="SendMessage beside its limits.")
-    parser.add_argument("--seconds", type=int, default=4, help="of load on each server in each round (4)")
-    parser.add_argument("--connections", type=int, default=32, help="open at the same time (32)")
-    parser.add_argument("--rounds", type=int, default=5, help="of all servers in turn (5)")
+    def numbers(text: str) -> list[int]:
+        return [int(each) for each in text.split(",")]
+
+    parser = argparse.ArgumentParser(description="The server beside its limits.")
+    parser.add_argument("--seconds", type=int, default=2, help="of load on each server, in each round and case (2)")
+    parser.add_argument("--rounds", type=int, default=3, help="of all servers in turn (3)")
+    parser.add_argument("--connections", type=numbers, default=[1, 32, 256], help="open at the same time (1,32,256)")
+    parser.add_argument("--modes", default="fsync,memory", help=f"of {', '.join(MODES)} (fsync,memory)")
+    parser.add_argument("--only", default="", metavar="NAMES", help="cases whose names hold one of these words")
+    parser.add_argument("--backlog", type=int, default=1_000_000, help="messages of the long queue (1000000); 0: none")
+    parser.add_argument("--wakeups", type=int, default=500, help="long polls that are woken (500)")
+    parser.add_argument("--against", metavar="REVISION", help="a commit to be measured in the same rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write what was measured")
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.modes = given.modes.split(",")
+    if unknown := set(given.modes) - set(MODES):
+        parser.error(f"--modes takes {', '.join(MODES)}, not {', '.join(sorted(unknown))}")
+    return given
+
+
+def wanted(given: argparse.Namespace, name: str) -> bool:
+    return not given.only or any(word in name for word in given.only.split(","))
+
+
+def start_times(source: Path, folder: Path) -> list[float]:
+    """Seconds to ``Ready.``: of a new directory first, then of the same one again and again."""
+    taken = []
+    for _ in range(STARTS):
+        server = trunkline(source, folder)
+        taken.append(server.start_seconds)
+        server.stop()
+    return taken
+
+
+def run_mode(given: argparse.Namespace, mode: str, sources: dict[str, Path], folder: Path, results: Results) -> None:
+    with ExitStack() as stack:
+
+        def up(process: Process) -> Process:
+            stack.callback(process.stop)
+            return process
+
+        def serve(name: str, source: Path) -> Process:
+            data = None if mode == "memory" else folder / f"{mode}-{name}"
+            return up(trunkline(source, data, "fsync" if mode == "memory" else mode))
+
+        servers = {name: serve(name, source) for name, source in sources.items()}
+        for name, server in servers.items():
+            results.singles[f"{name} {mode} idle MB"] = server.memory()
+        limits = {NOOP: up(bare("noop"))}
+        if mode == "fsync":
+            limits[BARE] = up(bare("durable", str(folder / "bare")))
+        for server in servers.values():
+            wrk(server, "send", ensure_queue(server, "warm"), 32, 1, "0")
+        for number in range(given.rounds):
+            for connections in given.connections:
+                for name, server in limits.items():
+                    results.add(name, mode, "send", connections, measure_limit(server, connections, given.seconds))
+                for case in CASES:
+                    if case.connections is not None and connections != given.connections[0]:
+                        continue
+                    if not needed(given, case):
+                        continue
+                    at = case.connections or connections
+                    for name, server in servers.items():
+                        row = measure(server, case, at, given.seconds, f"{number}-{at}")
+                        results.add(name, mode, case.name, at, row)
+        for name, server in servers.items():
+            if wanted(given, "long-poll wake-up"):
+                results.add(name, mode, "long-poll wake-up", 2, wakeups(server, given.wakeups))
+            results.singles[f"{name} {mode} loaded MB"] = server.memory()
+        if given.backlog and wanted(given, BACKLOG.name):
+            for name, server in servers.items():
+                backlog(given, name, mode, server, results)
+
+
+def measure_limit(server: Process, connections: int, seconds: int) -> Row:
+    got = wrk(server, "send", f"{server.url}/000000000000/none", connections, seconds, "0")
+    return figures(got, got["requests"])
+
+
+def needed(given: argparse.Namespace, case: Case) -> bool:
+    """Wanted itself, or fills the queue of one that is."""
+    return wanted(given, case.name) or any(other.drains == case.name and wanted(given, other.name) for other in CASES)
+
+
+def backlog(given: argparse.Namespace, name: str, mode: str, server: Process, results: Results) -> None:
+    url = ensure_queue(server, "backlog")
+    results.singles[f"{name} {mode} backlog"] = fill(server, url, given.backlog)
+    results.singles[f"{name} {mode} backlog MB"] = server.memory()
+    short = ensure_queue(server, "short")
+    for number in range(given.rounds):
+        got = wrk(server, "drain", url, 32, given.seconds, str(number))
+        results.add(name, mode, BACKLOG.name, 32, figures(got, got["deleted"]))
+        fill(server, short, 1)
+        got = wrk(server, "drain", short, 32, given.seconds, str(number))
+        results.add(name, mode, "the same of a short queue", 32, figures(got, got["deleted"]))
+
+
+def _share(shares: list[float]) -> str:
+    if not shares:
+        return ""
+    return f"{statistics.median(shares):.0%} ({shares[0]:.0%}-{shares[-1]:.0%})"
+
+
+def show(given: argparse.Namespace, results: Results) -> None:
+    for mode in given.modes:
+        bare_shown = f"{'of bare (range)':>18}" if mode == "fsync" else ""
+        against = f"{'to ' + given.against:>20}" if given.against else ""
+        print(f"\n{mode}: medians of {given.rounds} rounds of {given.seconds} s")
+        heads = f"{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>8}{'refused':>9}"
+        print(f"{'':36}{'conns':>6}{'messages/s':>12}{bare_shown}{heads}{against}")
+        for subject, at_mode, case, connections in sorted(
+            (key for key in results.rounds if key[1] == mode and key[0] != THERE), key=_order
+        ):
+            if case == "long-poll wake-up":
+                continue
+            key = (subject, at_mode, case, connections)
+            row = results.middle(key)
+            share = ""
+            if mode == "fsync":
+                yardstick = (BARE, mode, "send", connections)
+                share = f"{_share(results.ratios(key, yardstick)) if case == 'send' else '':>18}"
+            ratio = f"{_share(results.ratios(key, (THERE, mode, case, connections))):>20}" if given.against else ""
+            name = case if subject == HERE else subject
+            refused = sum(each["refused"] for each in results.rounds[key])
+            print(
+                f"{name:36}{connections:>6}{row['rate']:12,.0f}{share}{row['p50']:9.2f}{row['p99']:9.2f}"
+                f"{row['cpu_us']:8.1f}{refused:9.0f}{ratio}"
+            )
+        for name in (HERE, THERE):
+            if (key := (name, mode, "long-poll wake-up", 2)) in results.rounds:
+                row = results.middle(key)
+                whose = "" if name == HERE else f" of {given.against}"
+                print(
+                    f"long-poll wake-up{whose}: p50 {row['p50']:.2f} ms, p99 {row['p99']:.2f} ms, most {row['max']:.2f}"
+                )
+    print()
+    for name, figure in results.singles.items():
+        print(f"{name.removeprefix(HERE).strip()}: {figure:,.2f}")
+
+
+def _order(key: Key) -> tuple[int, int, int]:
+    """Limits first, then the cases in the order of their running, each by connections."""
+    subject, _, case, connections = key
+    limits = [NOOP, BARE]
+    return limits.index(subject) if subject in limits else len(limits), _case_number(case), connections
+
+
+def _case_number(name: str) -> int:
+    known = [case.name for case in CASES] + [BACKLOG.name]
+    return known.index(name) if name in known else len(known)
+
+
+def write(path: Path, given: argparse.Namespace, results: Results) -> None:
+    revision = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    told: dict[str, Any] = {
+        "revision": revision.strip(),
+        "against": given.against,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "seconds": given.seconds,
+        "singles": {name: None if math.isnan(figure) else figure for name, figure in results.singles.items()},
+        "rounds": [
+            {"subject": subject, "mode": mode, "case": case, "connections": connections, "rounds": rows}
+            for (subject, mode, case, connections), rows in results.rounds.items()
+        ],
+    }
+    path.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def main() -> None:
     given = arguments()
-    seconds, connections, rounds = given.seconds, given.connections, given.rounds
     if shutil.which("wrk") is None:
         sys.exit("the benchmark needs wrk, which makes the load: apt install wrk (or brew install wrk)")
-    measured: dict[str, list[dict[str, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        serve = ("-m", "trunkline", "serve", "--port", "0")
-        commands = {
-            "no-op handler": (str(HERE / "bare.py"), "noop"),
-            BARE: (str(HERE / "bare.py"), "durable", f"{folder}/bare"),
-            "SendMessage, fsync": (*serve, "--data", f"{folder}/data"),
-            "SendMessage, memory": (*serve, "--memory"),
-        }
-        peers: dict[str, Peer] = {}
-        try:
-            for name, command in commands.items():
-                peers[name] = Peer(*command)
-                if "Send" in name:
-                    create_queue(peers[name].port)
-                load(peers[name].port, 1, connections)
-            # In turn, so that a machine that is slow for a while is slow for all of them.
-            for _ in range(rounds):
-                for name, peer in peers.items():
-                    measured.setdefault(name, []).append(load(peer.port, seconds, connections))
-        finally:
-            for peer in peers.values():
-                peer.stop()
-    print(f"{connections} connections, {rounds} rounds of {seconds} s each, load on the same machine; medians\n")
-    print(f"{'':22}{'requests/s':>12}{'of bare':>9}{'(range)':>13}{'p50 ms':>9}{'p99 ms':>9}{'refused':>9}")
-    for name, rows in measured.items():
-        shares = sorted(row["rate"] / bare["rate"] for row, bare in zip(rows, measured[BARE], strict=True))
-        middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-        print(
-            f"{name:22}{middle['rate']:12.0f}{statistics.median(shares):>9.0%}"
-            f"{f'({shares[0]:.0%}-{shares[-1]:.0%})':>13}{middle['p50']:9.2f}{middle['p99']:9.2f}"
-            f"{sum(row['refused'] for row in rows):9.0f}"
-        )
+    results = Results()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trunkline-bench-")))
+        sources = {HERE: ROOT / "src"}
+        if given.against:
+            sources[THERE] = stack.enter_context(Revision(given.against, folder))
+        if wanted(given, "start"):
+            for name, source in sources.items():
+                taken = start_times(source, folder / f"start-{name}")
+                results.singles[f"{name} start s, new directory"] = taken[0]
+                results.singles[f"{name} start s, again"] = statistics.median(taken[1:])
+        for mode in given.modes:
+            run_mode(given, mode, sources, folder, results)
+    show(given, results)
     if given.json is not None:
-        given.json.write_text(json.dumps(measured, indent=1) + "\n")
+        write(given.json, given, results)
 
 
 if __name__ == "__main__":
