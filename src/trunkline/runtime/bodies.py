@@ -8,6 +8,9 @@ oldest messages first, and those of a long backlog come in again page by page.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
+
+from trunkline.kernel.step import BODY, Write
 
 _OVERHEAD = 250
 """About what CPython spends on a key, a value and an entry of an ordered dict."""
@@ -21,20 +24,28 @@ class Bodies:
         self._rows: OrderedDict[tuple[int, bytes], bytes] = OrderedDict()
         self.held = 0
 
-    def put(self, partition: int, key: bytes, value: bytes) -> None:
+    def follow(self, partition: int, writes: Iterable[Write]) -> None:
+        """Do to the cache what rows being written or read, of which some are bodies, do to the store."""
         rows = self._rows
-        place = (partition, key)
-        old = rows.get(place)
-        self.held += len(value) + _OVERHEAD if old is None else len(value) - len(old)
-        rows[place] = value
-        while self.held > self._budget and rows:
+        held = self.held
+        for key, value in writes:
+            if key[0] != BODY:
+                continue
+            if value is None:
+                old = rows.pop((partition, key), None)
+                if old is not None:
+                    held -= len(old) + _OVERHEAD
+                continue
+            place = (partition, key)
+            old = rows.get(place)
+            held += len(value) + _OVERHEAD if old is None else len(value) - len(old)
+            rows[place] = value
+        while held > self._budget and rows:
             _, oldest = rows.popitem(last=False)
-            self.held -= len(oldest) + _OVERHEAD
+            held -= len(oldest) + _OVERHEAD
+        self.held = held
 
-    def drop(self, partition: int, key: bytes) -> None:
-        value = self._rows.pop((partition, key), None)
-        if value is not None:
-            self.held -= len(value) + _OVERHEAD
-
-    def get(self, partition: int, key: bytes) -> bytes | None:
-        return self._rows.get((partition, key))
+    def get(self, partition: int, keys: Iterable[bytes]) -> list[bytes | None]:
+        """Of each key the body, None where it is not held."""
+        get = self._rows.get
+        return [get((partition, key)) for key in keys]

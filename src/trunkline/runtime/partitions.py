@@ -27,7 +27,6 @@ from typing import Any, Protocol
 
 from trunkline.kernel.errors import InternalFailure, ServiceError, ServiceUnavailable
 from trunkline.kernel.step import (
-    BODY,
     HEAD_END,
     Cancel,
     Close,
@@ -619,7 +618,7 @@ class Partitions:
         partition = slot.partition
         unit: list[Part] = []
         if step.writes:
-            self._remember_bodies(partition, step.writes)
+            self._bodies.follow(partition, step.writes)
             unit.append(Part(partition, slot.epoch, step.writes))
         dead = self._bury_ranges(unit, partition, step.sweeps) if step.sweeps else []
         self._after_step(slot, step, now, unit)
@@ -668,7 +667,7 @@ class Partitions:
                 current, step = work[at]
                 at += 1
                 # Also without rows: if the commit fails, what was said to this machine was not so.
-                self._remember_bodies(current.partition, step.writes)
+                self._bodies.follow(current.partition, step.writes)
                 unit.append(Part(current.partition, current.epoch, step.writes))
                 dead += self._bury_ranges(unit, current.partition, step.sweeps)
                 answers += self._with_rows(current.partition, step.answers)
@@ -744,21 +743,12 @@ class Partitions:
 
     # -- answers -----------------------------------------------------------------
 
-    def _remember_bodies(self, partition: int, writes: list[Write]) -> None:
-        for key, value in writes:
-            if key[0] == BODY:
-                if value is None:
-                    self._bodies.drop(partition, key)
-                else:
-                    self._bodies.put(partition, key, value)
-
     def _with_rows(self, partition: int, answers: Answers) -> Answers:
         """Fill in the body rows that answers name: now from the cache, else from the store before the release."""
         for at, (token, answer) in enumerate(answers):
             bodies = getattr(answer, "bodies", None)
             if bodies:
-                get = self._bodies.get
-                answer.rows = [get(partition, key) for key in bodies]
+                answer.rows = self._bodies.get(partition, bodies)
                 if None in answer.rows:
                     answers[at] = (_Refill(self, partition, token), answer)
         return answers
@@ -818,19 +808,16 @@ class Partitions:
             return
         if slot.machine is not machine:
             return
-        for key, value in rows:
-            if key[0] == BODY:
-                self._bodies.put(partition, key, value)
+        self._bodies.follow(partition, rows)
         self.tell(partition, Loaded(need, rows, beside, done, looked))
 
     async def _rows(self, slot: _Slot, keys: list[bytes]) -> tuple[list[Row], int]:
         """Rows of ``keys`` until they are _ROWS_BYTES, from the cache where it has them; how many were looked for."""
-        get = self._bodies.get
         rows: list[Row] = []
         looked = size = 0
         while looked < len(keys) and size < _ROWS_BYTES:
             some = keys[looked : looked + _ROWS_AT_ONCE]
-            values = [get(slot.partition, key) for key in some]
+            values = self._bodies.get(slot.partition, some)
             if None in values:
                 values = await self._store.load(slot.partition, slot.epoch, some)
             rows += [(key, value) for key, value in zip(some, values, strict=True) if value is not None]

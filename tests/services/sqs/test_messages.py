@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trunkline.services.sqs.messages import clean
+from trunkline.kernel.ids import uuid_text
+from trunkline.services.sqs.messages import Attribute, clean, decode_tail, encode_tail, encoded, render
+from trunkline.services.sqs.rows import MessageRow, encode_message
 
 ALLOWED = [(0x9, 0xA), (0xD, 0xD), (0x20, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x10FFFF)]
 EDGES = [edge + step for pair in ALLOWED for edge in pair for step in (-1, 0, 1) if edge + step <= 0x10FFFF]
@@ -15,3 +19,38 @@ def test_every_character_is_in_a_message_that_the_sheet_lists_and_no_other(aroun
     for code in [*range(0x300), *EDGES]:
         allowed = any(first <= code <= last for first, last in ALLOWED)
         assert clean(around + chr(code) + around) is allowed, hex(code)
+        body = around + chr(code) + around
+        assert encoded(body) == (body.encode() if allowed else None), hex(code)
+
+
+_SHORT = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(
+    sender=_SHORT,
+    trace=_SHORT,
+    names=st.lists(_SHORT, max_size=2),
+    body=_SHORT,
+    group=_SHORT,
+    deduplication=_SHORT,
+    source=_SHORT,
+)
+def test_a_plain_receive_shows_what_the_whole_row_holds_whatever_stands_before_the_body(
+    sender: str, trace: str, names: list[str], body: str, group: str, deduplication: str, source: str
+) -> None:
+    attributes = [Attribute(name, "String", 1, b"value") for name in names]
+    tail = encode_tail(sender, trace, attributes, body.encode())
+    value = encode_message(0, 1, 2, 3, 4, b"i" * 16, b"m" * 16, 5, group, deduplication, source, tail)
+    row = MessageRow.decode(value)
+    assert render(value, "handle", 1, 1, 0, None, frozenset()) == {
+        "MessageId": uuid_text(row.id),
+        "ReceiptHandle": "handle",
+        "MD5OfBody": row.md5.hex(),
+        "Body": decode_tail(row.tail)[3],
+    }
+
+
+def test_a_row_of_a_version_that_is_not_known_is_not_guessed_at() -> None:
+    value = b"\x02" + encode_message(0, 1, 2, 3, 4, b"i" * 16, b"m" * 16, 5, "", "", "", b"\0\0\0\0")[1:]
+    with pytest.raises(ValueError, match="unknown version 2"):
+        render(value, "handle", 1, 1, 0, None, frozenset())

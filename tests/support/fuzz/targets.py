@@ -378,7 +378,7 @@ forms = INDICES.flatmap(_form_of) | st.binary(max_size=60)
 # -- handles and scopes ----------------------------------------------------------------
 
 _RECEIPTS = Receipts(b"a secret of the fuzzer's")
-_MADE = _RECEIPTS.handle(Receipt(7, 1, 2, 3, 4))
+_MADE = _RECEIPTS.handle(7, 1, 2, 3, 4)
 
 
 def handle(data: bytes) -> str:

@@ -53,7 +53,7 @@ from trunkline.services.sqs.machine import (
     sequence_of,
 )
 from trunkline.services.sqs.receipts import Receipt
-from trunkline.services.sqs.rows import ATTEMPT, MessageRow, StateRow, u32, u64
+from trunkline.services.sqs.rows import ATTEMPT, MessageRow, StateRow, encode_state, u32, u64
 from trunkline.services.sqs.tally import SentTally
 from trunkline.services.sqs.visibility import beyond_limit, expired, not_available
 
@@ -286,17 +286,16 @@ class FifoQueue(QueueMachine):
             head.first = now
         head.until = now + hidden
         key = u64(head.seq)
-        step.writes.append((self._state + key, StateRow(head.until, head.receives, head.first).encode()))
+        step.writes.append((self._state + key, encode_state(head.until, head.receives, head.first)))
         if hidden:
             head.state = IN_FLIGHT
             self._in_flight.add(head)
         return self._taken(head, now)
 
     def _taken(self, head: Head, received_at: Millis) -> Taken:
-        receipt = Receipt(self.partition, self._generation, head.seq, head.receives, received_at)
         return Taken(
             self._message + u64(head.seq),
-            self._receipts.handle(receipt),
+            self._receipts.handle(self.partition, self._generation, head.seq, head.receives, received_at),
             head.before + head.receives,
             head.first,
             self._public(head.seq),
@@ -323,8 +322,8 @@ class FifoQueue(QueueMachine):
         for head in found:
             self._in_flight.remove(head)
             head.until = now + hidden
-            row = StateRow(head.until, head.receives, head.first)
-            step.writes.append((self._state + u64(head.seq), row.encode()))
+            state = encode_state(head.until, head.receives, head.first)
+            step.writes.append((self._state + u64(head.seq), state))
             if hidden:
                 self._in_flight.add(head)
             else:
@@ -395,8 +394,8 @@ class FifoQueue(QueueMachine):
                 continue
             self._in_flight.remove(head)
             head.until = now + timeout
-            row = StateRow(head.until, head.receives, head.first)
-            step.writes.append((self._state + u64(head.seq), row.encode()))
+            state = encode_state(head.until, head.receives, head.first)
+            step.writes.append((self._state + u64(head.seq), state))
             if timeout:
                 self._in_flight.add(head)
             else:

@@ -9,21 +9,22 @@ another queue (or of an older queue with the same name) from one of ours.
 
 from __future__ import annotations
 
-import binascii
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from binascii import Error, a2b_base64, b2a_base64
 from hashlib import blake2b
+from typing import NamedTuple
 
 _PLAIN = struct.Struct(">BQIQIQ")
 _VERSION = 1
 _MAC = 8
-_LENGTH = len(urlsafe_b64encode(bytes(_PLAIN.size + _MAC)))
+_SIZE = _PLAIN.size + _MAC
+_LENGTH = (_SIZE + 2) // 3 * 4
 """Characters of every handle."""
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
-@dataclass(slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What a receipt handle says. ``number``: how many times the message had been received, this time included."""
 
     partition: int
@@ -44,21 +45,20 @@ class Receipts:
         mac.update(plain)
         return mac.digest()
 
-    def handle(self, receipt: Receipt) -> str:
-        plain = _PLAIN.pack(
-            _VERSION, receipt.partition, receipt.generation, receipt.seq, receipt.number, receipt.received_at
-        )
-        return urlsafe_b64encode(plain + self._mac(plain)).decode()
+    def handle(self, partition: int, generation: int, seq: int, number: int, received_at: int) -> str:
+        """The handle of a Receipt with these fields."""
+        plain = _PLAIN.pack(_VERSION, partition, generation, seq, number, received_at)
+        return b2a_base64(plain + self._mac(plain), newline=False).translate(_TO_URL).decode()
 
     def read(self, handle: str) -> Receipt | None:
         """The receipt, or None for anything that we did not make."""
         if len(handle) != _LENGTH:
             return None
         try:
-            raw = urlsafe_b64decode(handle.encode())
-        except (ValueError, binascii.Error):
+            raw = a2b_base64(handle.encode().translate(_FROM_URL))
+        except (ValueError, Error):
             return None
-        if len(raw) != _PLAIN.size + _MAC or self._mac(raw[: _PLAIN.size]) != raw[_PLAIN.size :]:
+        if len(raw) != _SIZE or self._mac(raw[:-_MAC]) != raw[-_MAC:]:
             return None
         version, *parts = _PLAIN.unpack_from(raw)
-        return Receipt(*parts) if version == _VERSION else None
+        return Receipt._make(parts) if version == _VERSION else None

@@ -61,6 +61,8 @@ ATTEMPT = b"\x05"
 
 _FIXED = struct.Struct(">BBQQIQ16s16sI")
 _STATE = struct.Struct(">BQIQ")
+_ID, _MD5 = slice(30, 46), slice(46, 62)
+"""Where they stand in a message row."""
 _U64 = struct.Struct(">Q")
 _U32 = struct.Struct(">I")
 
@@ -85,6 +87,20 @@ def encode_message(
     return b"".join(
         (fixed, bytes((len(who),)), who, bytes((len(dedup),)), dedup, len(arn).to_bytes(2, "big"), arn, tail)
     )
+
+
+def glance(value: bytes) -> tuple[bytes, bytes, bytes]:
+    """Of a message row (id, MD5, tail): all that a plain receive shows. ValueError for an unknown version."""
+    if value[0] != VERSION:
+        raise ValueError(f"message row of unknown version {value[0]}")
+    at = _FIXED.size
+    if value[at : at + 4] == b"\0\0\0\0":
+        at += 4
+    else:
+        at += 1 + value[at]
+        at += 1 + value[at]
+        at += 2 + int.from_bytes(value[at : at + 2], "big")
+    return value[_ID], value[_MD5], value[at:]
 
 
 @dataclass(slots=True)
@@ -127,6 +143,11 @@ class MessageRow:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
+def encode_state(visible_at: int, receives: int, first_received: int) -> bytes:
+    """A StateRow of its parts, which a receive need not put together first."""
+    return _STATE.pack(VERSION, visible_at, receives, first_received)
+
+
 @dataclass(slots=True)
 class StateRow:
     """What receives did to a message: hidden until ``visible_at``, received ``receives`` times here."""
@@ -136,7 +157,7 @@ class StateRow:
     first_received: int
 
     def encode(self) -> bytes:
-        return _STATE.pack(VERSION, self.visible_at, self.receives, self.first_received)
+        return encode_state(self.visible_at, self.receives, self.first_received)
 
     @classmethod
     def decode(cls, value: bytes) -> StateRow:

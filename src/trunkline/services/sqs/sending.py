@@ -22,6 +22,7 @@ from trunkline.services.sqs.messages import (
     clean,
     digest,
     encode_tail,
+    encoded,
     read_attributes,
     read_system_attributes,
 )
@@ -131,7 +132,8 @@ class Sending:
                 failures.append(failed(entry["Id"], error))
                 continue
             drafts.append(draft)
-            outputs.append({"Id": entry["Id"], **output})
+            output["Id"] = entry["Id"]
+            outputs.append(output)
         return drafts, outputs, failures
 
     def _draft(
@@ -141,9 +143,9 @@ class Sending:
         body = params.get("MessageBody")
         if not body:
             raise missing(f"{where}MessageBody")
-        if not clean(body):
+        raw = encoded(body)
+        if raw is None:
             raise bad_body()
-        raw = body.encode()
         size = len(raw)
         output: dict[str, Any] = {}
         attributes: list[Attribute] = []
@@ -226,7 +228,10 @@ def _as_whole(error: ServiceError) -> ServiceError:
 
 def _rough_size(entry: dict[str, Any]) -> int:
     """What an entry counts for in its batch's limit, before its attributes are validated."""
-    size = len((entry.get("MessageBody") or "").encode("utf-8", "surrogatepass"))
+    body = entry.get("MessageBody") or ""
+    size = len(body) if body.isascii() else len(body.encode("utf-8", "surrogatepass"))
+    if "MessageAttributes" not in entry:
+        return size
     for name, value in (entry.get("MessageAttributes") or {}).items():
         size += len(name.encode("utf-8", "surrogatepass")) + len(value.get("DataType") or "")
         size += len(value.get("BinaryValue") or b"")

@@ -55,7 +55,6 @@ from trunkline.services.sqs.machine import (
     place_of,
     sequence_of,
 )
-from trunkline.services.sqs.receipts import Receipt
 from trunkline.services.sqs.rows import (
     DELAYED_UNTIL,
     FLAG_DELAYED,
@@ -63,6 +62,7 @@ from trunkline.services.sqs.rows import (
     MessageRow,
     StateRow,
     encode_message,
+    encode_state,
     u64,
 )
 from trunkline.services.sqs.tally import Tally
@@ -200,13 +200,12 @@ class StandardQueue(QueueMachine):
                 head.first = now
             head.until = now + hidden
             key = u64(head.seq)
-            step.writes.append((self._state + key, StateRow(head.until, head.receives, head.first).encode()))
+            step.writes.append((self._state + key, encode_state(head.until, head.receives, head.first)))
             if hidden:
                 self._hide(head)
             else:
                 shown_again.append(head)
-            receipt = Receipt(self.partition, self._generation, head.seq, head.receives, now)
-            handle = self._receipts.handle(receipt)
+            handle = self._receipts.handle(self.partition, self._generation, head.seq, head.receives, now)
             taken.append(Taken(self._message + key, handle, head.before + head.receives, head.first))
         for head in shown_again:
             self._show(head)
@@ -339,8 +338,8 @@ class StandardQueue(QueueMachine):
                 self._in_flight.remove(head)
                 self._unhide(head)
             head.until = now + timeout
-            row = StateRow(head.until, head.receives, head.first)
-            step.writes.append((self._state + u64(head.seq), row.encode()))
+            state = encode_state(head.until, head.receives, head.first)
+            step.writes.append((self._state + u64(head.seq), state))
             if timeout:
                 self._hide(head)
             else:
@@ -352,8 +351,8 @@ class StandardQueue(QueueMachine):
         missing = {
             receipt.seq
             for receipt in command.receipts
-            if receipt.generation == self._generation
-            and receipt.seq not in self._heads
+            if receipt.seq not in self._heads
+            and receipt.generation == self._generation
             and receipt.seq not in absent
             and (receipt.seq >= self._cursor or self._delayed_cursor is not None)
         }

@@ -159,10 +159,17 @@ class JsonCodec:
         }
         names = {wire: name for wire, (name, _) in members.items()}
         converts = {wire: convert for wire, (_, convert) in members.items()}
+        # What is right as it was read: most requests are so from end to end, and need no copy.
+        right = {wire: str for wire, (name, convert) in members.items() if wire == name and convert is _text}
 
         def structure(value: Any) -> Any:
             if type(value) is not dict:
                 raise _unexpected(value)
+            for wire, item in value.items():
+                if type(item) is not right.get(wire):
+                    break
+            else:
+                return value
             found = {}
             for wire, item in value.items():
                 if item is not None and wire in converts:
@@ -239,10 +246,13 @@ class JsonCodec:
         members = shape.get("members", {})
         converts = {name: self._encoder(reference, above) for name, reference in members.items()}
         names = {name: reference.get("locationName", name) for name, reference in members.items()}
-        if not any(converts.values()) and all(name == wire for name, wire in names.items()):
+        converted = {name for name, convert in converts.items() if convert is not None or names[name] != name}
+        if not converted:
             return None
 
         def structure(value: Any) -> Any:
+            if converted.isdisjoint(value):
+                return value
             return {names[k]: _walk(converts[k], v) for k, v in value.items() if k in names and v is not None}
 
         return structure
