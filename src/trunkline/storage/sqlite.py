@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_BYTES = 80_000_000
 _IDLE_SECONDS = 0.25
+_RETURN_SECONDS = 0.01
+"""The same, while space goes back to the disk: its steps are short, and a file of many gigabytes needs many."""
 _VACUUM_PAGES = 256
 _WAL_LEAST = 256
 """Pages of WAL that are worth a checkpoint, however small the disk."""
@@ -202,7 +204,10 @@ class SqliteStore:
         busy = False
         while True:
             try:
-                job = jobs.get(timeout=_IDLE_SECONDS) if idle is not None and busy else jobs.get()
+                if idle is not None and busy:
+                    job = jobs.get(timeout=_RETURN_SECONDS if self._returning else _IDLE_SECONDS)
+                else:
+                    job = jobs.get()
             except queue.Empty:
                 if idle is not None:
                     busy = idle()
@@ -504,8 +509,11 @@ class SqliteStore:
             try:
                 if self._freed and (quiet or self.short or self._returning or self._mostly_free()):
                     self._returning = True
-                    self._freed = self._vacuum(_VACUUM_PAGES if not self.short else _VACUUM_PAGES // 8)
+                    share = 8 if self.short else 1 if quiet else 4
+                    self._freed = self._vacuum(_VACUUM_PAGES // share)
                     if self._freed and not self.short:
+                        if self._wal_pages > self._wal_limit:
+                            self._checkpoint()
                         return True
                     self._returning, self._shrunk = False, True
                 if quiet or self.short or (self._shrunk and self._clock() > self._folded + _FOLD_SECONDS):
