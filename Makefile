@@ -11,11 +11,12 @@ SERVE ?=
 # Test processes at a time.
 JOBS ?= 2
 BENCH ?=
+BIG ?=
 CRASH ?=
 FUZZ_SECONDS ?= 600
 FUZZ ?=
 
-.PHONY: run test test-fast lint bench crash fuzz docs clean
+.PHONY: run test test-fast lint bench bench-big crash fuzz docs clean
 
 run: .venv/.installed
 	$(BIN)/trunkline serve $(SERVE)
@@ -45,6 +46,10 @@ crash: .venv/.tested
 fuzz: .venv/.tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fuzz]" || true
 	PYTHONPATH=tests/support $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+# Ten million messages and the like: 15 GB of disk and half an hour. BIG="--scale 0.1" makes all sizes a tenth.
+bench-big: .venv/.tested
+	$(BIN)/python benchmarks/big.py --json .cache/bench-big.json $(BIG)
 
 docs: .venv/.tested
 	$(BIN)/python tools/docs.py

@@ -1,12 +1,16 @@
-"""``make bench``, as far as it goes without a load."""
+"""``make bench``, as far as it goes without a load, and ``make bench-big`` with little of everything."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 RUN = Path(__file__).parent.parent / "benchmarks" / "run.py"
+BIG = RUN.with_name("big.py")
 
 
 def test_without_wrk_it_says_what_to_install_before_it_starts_anything(tmp_path: Path) -> None:
@@ -18,3 +22,27 @@ def test_without_wrk_it_says_what_to_install_before_it_starts_anything(tmp_path:
     [line] = ended.stderr.splitlines()
     assert "apt install wrk" in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_twenty_thousand_messages_go_through_everything_that_ten_million_do(tmp_path: Path) -> None:
+    told = tmp_path / "big.json"
+    little = ("--scale", "0.002", "--only", "backlog", "--json", str(told), "--data", str(tmp_path))
+    ended = subprocess.run(
+        [sys.executable, str(BIG), *little], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "Traceback" not in ended.stderr and told.exists(), ended.stderr
+    figures = json.loads(told.read_text())["figures"]
+    # How long what takes is for the benchmark to judge, on a machine that does nothing else.
+    broken = [figure for figure in figures if figure["ok"] is False and figure["unit"] in ("MB", "s")]
+    assert broken == []
+    assert {"file, after all that", "in the end: memory, greatest"} <= {figure["name"] for figure in figures}
+    assert list(tmp_path.iterdir()) == [told]
+
+
+def test_a_case_that_there_is_not_is_refused() -> None:
+    ended = subprocess.run(
+        [sys.executable, str(BIG), "--only", "backlock"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 2
+    assert "there is no case backlock" in ended.stderr
