@@ -13,10 +13,11 @@ JOBS ?= 2
 BENCH ?=
 BIG ?=
 CRASH ?=
+POWERLOSS ?=
 FUZZ_SECONDS ?= 600
 FUZZ ?=
 
-.PHONY: run test test-fast lint bench bench-big crash fuzz docs clean
+.PHONY: run test test-fast lint bench bench-big crash powerloss fuzz docs clean
 
 run: .venv/.installed
 	$(BIN)/trunkline serve $(SERVE)
@@ -41,6 +42,10 @@ bench: .venv/.tested
 # Some minutes. CRASH="--kills 200 --seed N" passes options on.
 crash: .venv/.tested
 	PYTHONPATH=tests/support $(BIN)/python -m crash $(CRASH)
+
+# Wants gcc. POWERLOSS="--rounds 20 --cuts 500 --seed 1" passes options on.
+powerloss: .venv/.tested
+	PYTHONPATH=tests/support $(BIN)/python -m powerloss $(POWERLOSS)
 
 # For all targets together. FUZZ="--only http" passes options on. Without atheris (no wheel for this Python) Hypothesis alone.
 fuzz: .venv/.tested

@@ -583,3 +583,52 @@ def test_rows_of_a_directory_without_data_cannot_be_read(tmp_path: Path) -> None
     with pytest.raises(StoreError, match="no Trunkline data"):
         list(read_rows(tmp_path))
     assert list(tmp_path.iterdir()) == [], "reading made something"
+
+
+def test_every_directory_on_the_way_to_new_data_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[tuple[int, int]] = set()
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        synced.add((found.st_dev, found.st_ino))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    opening(tmp_path / "a" / "b" / "c")
+    for directory in (tmp_path, tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c"):
+        assert (directory.stat().st_dev, directory.stat().st_ino) in synced, directory
+
+
+def test_when_a_wal_is_cut_to_nothing_all_but_its_last_commit_is_out_of_force(tmp_path: Path) -> None:
+    """What a power cut may leave of the cut is a part of the file, and its pages are older than those in the file."""
+    wal = tmp_path / f"{FILE}-wal"
+
+    async def scenario(store: SqliteStore) -> None:
+        for number in range(50):
+            await store.commit([unit((b"%d" % number, bytes(3_000)))])
+        cut: list[bytes] = []
+
+        def before(statement: str) -> None:
+            if "TRUNCATE" in statement:
+                cut.append(wal.read_bytes())
+
+        store._writer.set_trace_callback(before)
+        await until(lambda: wal.stat().st_size == 0)
+        store._writer.set_trace_callback(None)
+        [whole] = cut
+        left = tmp_path / "left"
+        for size in range(0, len(whole), 4_096):
+            left.mkdir(exist_ok=True)
+            (left / FILE).write_bytes((tmp_path / FILE).read_bytes())
+            (left / f"{FILE}-wal").write_bytes(whole[:size])
+            assert len(list(read_rows_of(left))) == 50, f"the first {size} bytes of the WAL"
+
+    in_directory(tmp_path, scenario)
+
+
+def read_rows_of(path: Path) -> list[Any]:
+    with plain(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        found: list[Any] = connection.execute("SELECT * FROM rows").fetchall()
+        return found

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import IO, Any
 
 import boto3
 from botocore.config import Config
@@ -19,10 +19,15 @@ _SESSION = boto3.session.Session()
 
 
 class Server:
-    """``python -m trunkline serve`` on a free port of loopback."""
+    """``python -m trunkline serve`` on a free port of loopback.
+
+    ``environment`` is added to that of the tests; ``stderr`` is a file, None for that of the tests.
+    """
 
     def __init__(self, *options: str) -> None:
         self.options = options
+        self.environment: dict[str, str] = {}
+        self.stderr: IO[str] | None = None
         self.process: subprocess.Popen[str]
         self._clients: dict[Any, Any] = {}
         self.port = 0
@@ -32,9 +37,9 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "trunkline", "serve", "--port", "0", *self.options],
             stdout=subprocess.PIPE,
-            stderr=None,
+            stderr=self.stderr,
             text=True,
-            env=environment,
+            env=environment | self.environment,
         )
         assert self.process.stdout is not None
         self.banner = ""

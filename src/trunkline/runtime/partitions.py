@@ -536,7 +536,7 @@ class Partitions:
     async def _barrier(self) -> None:
         if not self.commits.idle:
             passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.commits.after(lambda: passed.set_result(None))
+            self.commits.after(lambda: None if passed.done() else passed.set_result(None))  # it may be cancelled
             await passed
 
     async def _load(self, partition: int) -> _Slot:

@@ -58,10 +58,18 @@ class DataDirectory:
             self._lock = None
 
     def sync(self) -> None:
-        """A new file's name must be on the disk too."""
-        sync_directory(self._path)
-        with suppress(OSError):  # it may be somebody else's
-            sync_directory(self._path.absolute().parent)
+        """Names must be on the disk too: those of the files, and of every directory on the way that may be new.
+
+        A start before this one may have made them and been cut short, so all are synced, up to where this file system
+        is mounted. OSError if the directory itself cannot be; those above may be somebody else's.
+        """
+        whole = self._path.resolve()
+        sync_directory(whole)
+        for above in whole.parents:
+            with suppress(OSError):
+                if above.stat().st_dev != whole.stat().st_dev:
+                    return
+                sync_directory(above)
 
 
 def _make_private(file: Path) -> None:

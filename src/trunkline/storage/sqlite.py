@@ -193,7 +193,7 @@ class SqliteStore:
         try:
             self._vacuum(1 << 16)
             if self._growth() <= self._reserve.free:
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._fold("TRUNCATE")
         except sqlite3.Error as error:
             # Everything is in the WAL all the same.
             log.warning("The last checkpoint is left to the next start: %s", error)
@@ -384,11 +384,14 @@ class SqliteStore:
         if not self._doubtful:
             return
         try:
-            with Transaction(self._writer):
-                self._writer.execute("INSERT OR REPLACE INTO leases VALUES (-1, 1)")
+            self._write_probe()
         except sqlite3.Error as error:
             raise self._met(error) from error
         self._doubtful = False
+
+    def _write_probe(self) -> None:
+        with Transaction(self._writer):
+            self._writer.execute("INSERT OR REPLACE INTO leases VALUES (-1, 1)")
 
     async def load(self, partition: int, epoch: int, keys: list[bytes]) -> list[bytes | None]:
         values: list[bytes | None] = await self._run(self._reads, lambda: self._load(partition, keys))
@@ -466,13 +469,27 @@ class SqliteStore:
         try:
             if self._growth() > self._reserve.free:
                 return False  # it would fail half-way, and leave no room for anything else
-            [(busy, *_)] = self._writer.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            folded = self._fold(mode)
         except sqlite3.Error as error:
             if is_full(error):
                 self._met(error)
             log.warning("Checkpoint put off: %s", error)
             return False
         self._limit_wal()
+        return folded
+
+    def _fold(self, mode: str) -> bool:
+        """Checkpoint; False if a reader stood in the way.
+
+        A WAL is cut to nothing only when its first frame alone is valid. The cut is not synced, and a power cut may
+        leave a part of it (btrfs truncates in steps): a WAL that ends earlier than it did, whose old pages SQLite would
+        put over the newer ones in the file. A small commit behind a restart has put all but itself out of force.
+        """
+        if mode == "TRUNCATE":
+            if not self._fold("RESTART"):
+                return False
+            self._write_probe()
+        [(busy, *_)] = self._writer.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         return not busy
 
     def _pages(self, size: int) -> int:

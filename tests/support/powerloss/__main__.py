@@ -1,0 +1,7 @@
+"""``python -m powerloss``: see rounds."""
+
+import sys
+
+from powerloss.rounds import main
+
+sys.exit(main())
