@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,22 @@ def test_without_wrk_it_says_what_to_install_before_it_starts_anything(tmp_path:
     [line] = ended.stderr.splitlines()
     assert "apt install wrk" in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk makes the load of the benchmark: apt install wrk")
+def test_every_case_is_measured_and_kept_and_nothing_of_it_is_refused(tmp_path: Path) -> None:
+    told = tmp_path / "out.json"
+    little = ("--seconds", "1", "--rounds", "1", "--connections", "4", "--modes", "memory", "--backlog", "1")
+    ended = subprocess.run(
+        [sys.executable, str(RUN), *little, "--wakeups", "5", "--json", str(told)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    measured = {row["case"]: row["rounds"][0] for row in json.loads(told.read_text())["rounds"]}
+    assert {"send batch of 10", "FIFO receive 10 + delete 10", "send + receive + delete"} <= measured.keys()
+    assert measured.pop("long-poll wake-up")["p50"] > 0
+    assert all(row["rate"] > 0 and row["refused"] == 0 for row in measured.values()), measured
 
 
 @pytest.mark.slow
