@@ -2,7 +2,7 @@
 # Installs what the clients of one kind need: install.sh js | java | go | celery.
 #
 # A machine without the language's tool, or out of reach of its packages, is told so, and the tests of these clients
-# skip; with TRUNKLINE_REQUIRE_TOOLS=1 both are failures, as the tests' skips are (tests/support/tools.py).
+# skip; with REQUIRE_TOOLS=1 both are failures, as the tests' skips are (tests/support/tools.py).
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 into=$here/../../.cache/consumers
@@ -10,7 +10,7 @@ kind=$1
 
 without() {
     echo "consumers: $1; the tests of $kind clients will be skipped" >&2
-    [ "${TRUNKLINE_REQUIRE_TOOLS:-}" = 1 ] && exit 1
+    [ "${REQUIRE_TOOLS:-}" = 1 ] && exit 1
     exit 0
 }
 

@@ -2,7 +2,7 @@
 
 `make test` is to run for a user who has none of them, so where one is missing those
 tests skip and say what was missing. A skip must not pass for a success in CI, so with
-TRUNKLINE_REQUIRE_TOOLS=1 the same absence is a failure.
+REQUIRE_TOOLS=1 the same absence is a failure.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 
 def absent(what: str) -> NoReturn:
     """Skip the test for want of ``what``; fail it where tools are required."""
-    if os.environ.get("TRUNKLINE_REQUIRE_TOOLS") == "1":
-        pytest.fail(f"{what} (and TRUNKLINE_REQUIRE_TOOLS is 1)", pytrace=False)
+    if os.environ.get("REQUIRE_TOOLS") == "1":
+        pytest.fail(f"{what} (and REQUIRE_TOOLS is 1)", pytrace=False)
     pytest.skip(what)
 
 
