@@ -51,6 +51,7 @@ OTHER = {
     "maximum_message_size": "262144", "queue_url": "path", "hostname": "h:1", "clock_from": "anywhere",
     "advance_timeout": "1", "cache_bytes": "0", "machine_bytes": "1048576", "window": "3", "max_body_bytes": "1024",
     "max_connections": "100", "max_unsent_bytes": "2097152", "idle_seconds": "30.0", "request_seconds": "20.0",
+    "max_reading_bytes": "99999999", "max_uncommitted_bytes": "99999999", "max_waiting_receivers": "9",
     "grace": "0", "log_level": "debug", "metrics_queues": "0", "log_format": "json", "metrics_token": "/token",
 }  # fmt: skip
 
@@ -395,3 +396,12 @@ def test_without_a_home_there_is_still_a_place_for_data(monkeypatch: pytest.Monk
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.setattr(Path, "expanduser", homeless)
     assert Settings().data == Path("trunkline-data")
+
+
+@pytest.mark.parametrize("name", ["max_reading_bytes", "max_uncommitted_bytes"])
+def test_a_bound_that_the_longest_request_could_never_meet_is_refused(name: str) -> None:
+    text = refused({name: "16777215"})
+    assert flag(name) in text and "16777215" in text and "max_body_bytes 8388608" in text
+    loaded({name: "16777216"})
+    text = refused({"max_body_bytes": str(200 << 20), "max_reading_bytes": str(1 << 30)})
+    assert "--max-body-bytes" in text and "max_uncommitted_bytes" in text

@@ -1,6 +1,6 @@
 """The list of steps that a request takes.
 
-    a browser? -> own pages -> route -> who calls -> decode -> may they -> operation -> encode
+    a browser? -> own pages -> route -> is there room -> who calls -> decode -> may they -> operation -> encode
 
 Everything a client can do wrong ends in an error of AWS's; everything of ours
 that fails ends in a 500 without a word of how, and in the log.
@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from trunkline.admission import Admission
 from trunkline.kernel.arn import is_region
 from trunkline.kernel.call import Operation
 from trunkline.kernel.caller import Caller
-from trunkline.kernel.errors import InternalFailure, ServiceError
+from trunkline.kernel.errors import InternalFailure, RequestThrottled, ServiceError
 from trunkline.kernel.ids import Ids
 from trunkline.kernel.measures import MOST_CODES, Answers
 from trunkline.kernel.time import RealClock
@@ -65,18 +67,26 @@ _LOOKED_AT = 4_096
 
 def queue_named(request: HttpRequest) -> str:
     """The name of the queue that a request says it is for, for the log; "" if it does not say so soon."""
-    if request.form is not None and "QueueUrl" in request.form:
-        return request.form["QueueUrl"].rpartition("/")[2][:80]
-    found = _QUEUE.search(request.body, 0, _LOOKED_AT)
-    return found[1].decode() if found else request.path.rpartition("/")[2][:80]
+    return _queue_of(_url_of(request), request.body, request.path)
+
+
+def _url_of(request: HttpRequest) -> str | None:
+    return None if request.form is None else request.form.get("QueueUrl")
+
+
+def _queue_of(url: str | None, body: bytes, path: str) -> str:
+    if url is not None:
+        return url.rpartition("/")[2][:80]
+    found = _QUEUE.search(body, 0, _LOOKED_AT)
+    return found[1].decode() if found else path.rpartition("/")[2][:80]
 
 
 class _HttpCall:
     """A call that came over HTTP; see kernel.call.Call."""
 
     __slots__ = (
-        "_answered", "_answers", "_begun", "_codec", "_exchange", "_request",
-        "caller", "operation", "path", "request_id", "trace",
+        "_answered", "_answers", "_beginning", "_begun", "_codec", "_exchange", "_headers", "_queue_url", "_scheme",
+        "caller", "operation", "path", "request_id", "size", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -90,14 +100,19 @@ class _HttpCall:
         self.operation = known.operation
         self.caller = caller
         self.request_id = request_id
-        self._request = request
+        # Not the request: its body would stay in memory until the answer. For the log its beginning is enough.
+        self._beginning = request.body[:_LOOKED_AT]
+        self._queue_url = _url_of(request)
+        self._headers = headers = request.headers
+        self._scheme = request.scheme
+        self.size = len(request.body)
         self.path = request.path
-        self.trace = request.headers.get("x-amzn-trace-id")
+        self.trace = headers.get("x-amzn-trace-id")
 
     @property
     def endpoint(self) -> str:
         """Made when asked for: most operations never show a URL."""
-        return f"{self._request.scheme}://{self._request.headers.get('host', 'localhost')}"
+        return f"{self._scheme}://{self._headers.get('host', 'localhost')}"
 
     @property
     def concerns(self) -> dict[str, Any]:
@@ -106,7 +121,7 @@ class _HttpCall:
             "operation": self.operation,
             "account": self.caller.account,
             "region": self.caller.region,
-            "queue": queue_named(self._request),
+            "queue": _queue_of(self._queue_url, self._beginning, self.path),
         }
 
     def answer(self, output: dict[str, Any]) -> None:
@@ -133,10 +148,10 @@ class _HttpCall:
 class _Known:
     """An X-Amz-Target that was routed before, with all that follows from it."""
 
-    __slots__ = ("action", "answers", "codec", "operation", "run", "service")
+    __slots__ = ("action", "answers", "codec", "most", "operation", "run", "service")
 
     def __init__(
-        self, service: str, codec: Codec, operation: str, action: str, run: Operation, answers: Answers
+        self, service: str, codec: Codec, operation: str, action: str, run: Operation, answers: Answers, most: int
     ) -> None:
         self.answers = answers
         self.service = service
@@ -144,6 +159,7 @@ class _Known:
         self.operation = operation
         self.action = action
         self.run = run
+        self.most = most
 
 
 class InProcessCall:
@@ -156,6 +172,7 @@ class InProcessCall:
         self.endpoint = "http://localhost"
         self.path = "/"
         self.trace: str | None = None
+        self.size = 0
         self.result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
     @property
@@ -202,6 +219,7 @@ class Gateway:
         verifier: Verifier | None = None,
         aside: Aside | None = None,
         browsers: AdmitBrowser | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.answers: dict[tuple[str, str], Answers] = {}
         self.refused: dict[str, int] = {}
@@ -215,6 +233,8 @@ class Gateway:
         self._verifier = verifier
         self._aside = aside
         self._browsers = browsers
+        self.admission = admission or Admission()
+        self._lane = self.admission.lane
         self._codecs: dict[tuple[str, str], Codec] = {}
         self._callers: dict[str, Caller] = {}
         self._known: dict[str, _Known] = {}
@@ -243,10 +263,16 @@ class Gateway:
             known = self._known.get(headers.get("x-amz-target", ""))
             if known is None or request.method != "POST":
                 try:
+                    self._look_before_routing(request)
                     known = self._route(request)
                 except ServiceError as error:
                     self._refuse(error, request, request_id, exchange)
                     return
+            if self._lane.uncommitted + len(request.body) > known.most:
+                known.answers.failed("RequestThrottled")
+                known.answers.given(self._monotonic())
+                exchange.respond(known.codec.encode_error(self.admission.refusal(), request_id))
+                return
             try:
                 if self._verifier is None:
                     caller = self._caller(request)
@@ -290,6 +316,44 @@ class Gateway:
 
         self._aside(lambda: hashlib.sha256(request.body).hexdigest(), then)
 
+    def _look_before_routing(self, request: HttpRequest) -> None:
+        """RequestThrottled for a form that will not be let in: routing would take it apart to find its Action."""
+        if "x-amz-target" not in request.headers:
+            form = request.body or request.query.encode()
+            if form and not self.admission.fits_unread(len(form), form):
+                raise self.admission.refusal()
+
+    def refuse_early(self, request: HttpRequest, size: int) -> HttpResponse | None:
+        """The answer to a request of whose body, ``size`` bytes, nothing needs to be read; None if it may come in.
+
+        Never raises. It is asked for long bodies alone, which only senders have; ``request`` has its head.
+        """
+        try:
+            if request.path[:2] == "/_":
+                return None
+            if "x-amz-target" not in request.headers:
+                fits = self.admission.fits_unread(size)
+            else:
+                fits = self._lane.uncommitted + size <= self._route(request).most
+        except ServiceError:
+            return None  # the whole request will say what is wrong with it
+        if fits:
+            return None
+        self.admission.refused.add()
+        return self.throttled(request, "too much waits to be stored")
+
+    def throttled(self, request: HttpRequest, why: str) -> HttpResponse:
+        """AWS's answer to a request that comes when too much is under way, in the form that its client reads.
+
+        Never raises. ``request`` needs no body.
+        """
+        error = RequestThrottled(why)
+        if request.path[:2] == "/_":
+            text = json.dumps({"message": error.message}).encode()
+            return HttpResponse(503, (("Content-Type", "application/json"), ("Retry-After", "1")), text)
+        protocol = "json" if "x-amz-target" in request.headers else "query"
+        return self._codec("sqs", protocol, request).encode_error(error, self._ids.text())
+
     def _route(self, request: HttpRequest) -> _Known:
         target = route(request)
         service, operation = target.service, target.operation
@@ -300,6 +364,7 @@ class Gateway:
             f"{service}:{operation}",
             self._services[service][operation],
             self._answers_of(service, operation),
+            self.admission.most_of(f"{service}:{operation}"),
         )
         header = request.headers.get("x-amz-target")
         if header:

@@ -23,15 +23,17 @@ from typing import Any
 
 import trunkline
 from trunkline import logs
+from trunkline.admission import Admission
 from trunkline.banner import banner, url
 from trunkline.credentials import BadCredentials, Credentials
 from trunkline.gateway import Gateway
 from trunkline.http.access import AccessLog, Handler
+from trunkline.http.binding import bind
 from trunkline.http.browsers import Browsers
 from trunkline.http.connections import Limits, raise_limit, room
 from trunkline.http.endpoints import Endpoints
 from trunkline.http.inspection import SqsPages
-from trunkline.http.server import HttpServer, bind
+from trunkline.http.server import HttpServer
 from trunkline.kernel.errors import ServiceUnavailable
 from trunkline.kernel.ids import Ids, RandomIds
 from trunkline.kernel.time import RealClock, ServiceClock
@@ -45,7 +47,7 @@ from trunkline.services.sqs import urls
 from trunkline.services.sqs.catalogue import Clear
 from trunkline.services.sqs.inspection import Inspection, View
 from trunkline.services.sqs.receipts import Receipts
-from trunkline.services.sqs.service import SqsService
+from trunkline.services.sqs.service import SENDING, SqsService
 from trunkline.services.sts.service import StsService
 from trunkline.settings import Settings, flag
 from trunkline.signatures import Verifier
@@ -106,6 +108,7 @@ class Node:
         )
         self.timekeeper = Timekeeper(self.clock, self.real, self.partitions, settings.advance_timeout)
         self.lag = Lag(self.real.monotonic)
+        self.sqs: SqsService
         self.gateway: Gateway
         self.server: HttpServer
         self.metrics: Metrics
@@ -133,7 +136,7 @@ class Node:
         """Put the parts together."""
         settings = self.settings
         receipts = Receipts(self.partitions.secret)
-        sqs = SqsService(self.partitions, self.ids, receipts, _timer, _aside, settings)
+        sqs = self.sqs = SqsService(self.partitions, self.ids, receipts, _timer, _aside, settings, self.real.monotonic)
         inspection = Inspection(self.partitions)
 
         async def look(
@@ -173,12 +176,19 @@ class Node:
             verifier=verifier,
             aside=_aside,
             browsers=browsers.admit,
+            admission=Admission(self.partitions.commits, settings.max_uncommitted_bytes, SENDING, self.real.monotonic),
         )
         told = settings.log_level in ("debug", "info")
         handle: Handler = self.gateway.handle
         if told:
             handle = AccessLog(handle, self.real.monotonic, partial(_place, self.credentials, settings.account))
-        self.server = HttpServer(handle, max_body_bytes=settings.max_body_bytes, limits=_limits(settings))
+        self.server = HttpServer(
+            handle,
+            max_body_bytes=settings.max_body_bytes,
+            limits=_limits(settings),
+            max_reading_bytes=settings.max_reading_bytes,
+            door=self.gateway,
+        )
         self.metrics = Metrics(
             self.gateway, self.server, self.partitions, self.clock, self.real.monotonic, self.lag,
             settings.metrics_queues,

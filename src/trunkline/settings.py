@@ -306,6 +306,21 @@ class Settings:
     request_seconds: float = option(
         60.0, _some_seconds, "Seconds in which a request, head and body, must have come once it has begun."
     )
+    max_reading_bytes: int = option(
+        256 << 20,
+        _whole(2 << 10, 1 << 40),
+        "Memory for bodies that have come in part, over all connections; beyond it RequestThrottled. At least twice "
+        "max_body_bytes.",
+    )
+    max_uncommitted_bytes: int = option(
+        64 << 20,
+        _whole(2 << 10, 1 << 40),
+        "Bytes of changes that are taken and not yet durable; beyond it RequestThrottled. At least twice "
+        "max_body_bytes.",
+    )
+    max_waiting_receivers: int = option(
+        50_000, _whole(1, 10_000_000), "Long polls that wait at a time, of all queues; beyond it RequestThrottled."
+    )
     grace: float = option(8.0, _seconds, "Seconds that a stop waits for requests in flight.")
     metrics_queues: int = option(
         10_000,
@@ -442,6 +457,13 @@ def _together(said: Mapping[str, _Said], warn: Callable[[str], None]) -> Setting
                 "insecure = true in the file). Or listen on 127.0.0.1."
             )
         warn(f"{where} is {settings.host!r} and auth is open: whoever can reach this server may use it")
+    for name in ("max_reading_bytes", "max_uncommitted_bytes"):
+        if getattr(settings, name) < 2 * settings.max_body_bytes:
+            bound = said[name].where if name in said else said["max_body_bytes"].where
+            raise BadSetting(
+                f"{bound}: {name} is {getattr(settings, name)} and max_body_bytes {settings.max_body_bytes}; the first "
+                f"must be at least twice the second, or the longest request could never be taken"
+            )
     if settings.memory and "data" in said:
         memory, data = said["memory"], said["data"]
         if memory.way == data.way and memory.way in ("flag", "program"):

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trunkline.http.binding import bind
 from trunkline.http.connections import Limits, Unsent
 from trunkline.http.server import (
     MAX_HEADER_BYTES,
     MAX_PIPELINED,
     Exchange,
     HttpServer,
-    bind,
 )
 from trunkline.wire.message import HttpRequest, HttpResponse
 
@@ -509,6 +509,7 @@ def test_connections_beyond_the_most_are_turned_away_and_taken_again_when_there_
             answer = await (await connect()).answer()
             assert (answer.status, answer.headers["connection"]) == (503, "close")
         assert len(server.connections) == 5
+        assert server.turned_away.count == 3
         assert (await exchange_on(wires[0])).status == 200
         wires[1].writer.close()
         await until(lambda: len(server.connections) == 4)
@@ -516,7 +517,7 @@ def test_connections_beyond_the_most_are_turned_away_and_taken_again_when_there_
 
     serving(echo, scenario, runner, Limits(most=5))
     assert [record.message for record in caplog.records] == [
-        "Connections are turned away: 5 are open (max_connections) (1 times)"
+        "Connections are turned away: 5 are open (max_connections)"
     ]
 
 

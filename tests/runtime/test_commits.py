@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from trunkline.kernel.errors import ServiceUnavailable
-from trunkline.runtime.commits import Commits
+from trunkline.runtime.commits import BATCH_UNITS, ROW_BYTES, Commits
 from trunkline.storage.store import Outcome, Part, StoreError, Unit
 
 
@@ -222,5 +222,57 @@ def test_an_answer_that_cannot_be_given_does_not_stop_the_others() -> None:
         commits.start()
         await commits.stop()
         assert done == ["second"]
+
+    asyncio.run(scenario())
+
+
+def test_what_is_neither_durable_nor_failed_is_counted_in_bytes() -> None:
+    async def scenario() -> None:
+        store = Recorder()
+        store.gate.clear()
+        commits = Commits(store)
+        commits.start()
+        seen: list[int] = []
+        for number in range(3):
+            commits.enqueue([Part(number, 1, [(b"k", b"v" * 1_000), (b"d", None)])], lambda _: None)
+            commits.enqueue([], lambda _: seen.append(commits.uncommitted))
+            for _ in range(3):
+                await asyncio.sleep(0)
+        each = 2 * ROW_BYTES + 1_000
+        commits.hold(50)
+        assert commits.uncommitted == 3 * each + 50
+        store.gate.set()
+        while not commits.idle:
+            await asyncio.sleep(0)
+        commits.hold(-50)
+        assert seen == [2 * each + 50, each + 50, 50]  # who is answered finds room already
+        store.gate.clear()
+        store.fail_next = True
+        for number in range(5):
+            commits.enqueue(unit(number), lambda _: seen.append(commits.uncommitted))
+            await asyncio.sleep(0)
+        assert commits.uncommitted == 5 * (ROW_BYTES + 1)
+        store.gate.set()
+        while not commits.idle:
+            await asyncio.sleep(0)
+        assert seen[3:] == [0] * 5
+        store.stale = frozenset({0})
+        commits.enqueue(unit(1), lambda _: None)
+        await commits.stop()
+        assert commits.uncommitted == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_that_is_cut_off_takes_its_bytes_along() -> None:
+    async def scenario() -> None:
+        store = Recorder()
+        commits = Commits(store)
+        for number in range(BATCH_UNITS + 100):
+            commits.enqueue([Part(number, 1, [(b"k", b"v" * (number % 7))])], lambda _: None)
+        commits.start()
+        await commits.stop()
+        assert [len(batch) for batch in store.batches] == [BATCH_UNITS, 100]
+        assert commits.uncommitted == commits._gathered == 0
 
     asyncio.run(scenario())

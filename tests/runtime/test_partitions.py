@@ -437,6 +437,40 @@ def test_an_idle_machine_leaves_memory_and_one_with_a_caller_stays() -> None:
     in_house(scenario)
 
 
+class Heavy(Give):
+    size = 1_000
+
+
+def test_what_waits_for_a_machine_or_for_its_companion_is_counted_until_its_turn() -> None:
+    async def scenario(house: House) -> None:
+        commits = house.partitions.commits
+        for missing in (house.one, house.two):
+            house.partitions._drop([missing], ServiceUnavailable())
+            giver = house.toy(house.one)
+            if giver is not None:
+                giver.companions = (house.two,)
+            house.store.gate = asyncio.Event()
+            house.partitions.tell(house.root, Put(Token(), b"\x02k", b"v"))
+            await asyncio.sleep(0)
+            waits = [Heavy(Token(), b"1"), Heavy(Token(), b"2")]
+            before = commits.uncommitted
+            for command in waits:
+                house.partitions.tell(house.one, command)
+            assert commits.uncommitted == before + 2_000
+            house.store.gate.set()
+            await house.partitions.settle()
+            assert commits.uncommitted == 0
+            assert all(command.token.answers for command in waits)
+        # One that can never have its turn is refused, and counted no more.
+        gone = Heavy(Token(), b"3")
+        house.partitions.tell(999, gone)
+        assert commits.uncommitted == 1_000
+        await house.partitions.settle()
+        assert len(gone.token.answers) == 1 and commits.uncommitted == 0
+
+    in_house(scenario)
+
+
 # -- failures ----------------------------------------------------------------------------
 
 

@@ -14,7 +14,6 @@ system lets it have (``raise_limit``).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +22,6 @@ log = logging.getLogger(__name__)
 _OWN = 64
 """File descriptors that are left to the store, the log and the listening sockets."""
 _ENOUGH = 1 << 20
-_QUIET_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +58,6 @@ class Unsent:
 
     def forget(self, connection: Connection) -> None:
         self.total -= self._bytes.pop(connection, 0)
-
-
-class Complaint:
-    """A warning that is repeated once a minute at the most, with how often it was due."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._quiet_until = 0.0
-        self._times = 0
-
-    def add(self, text: str) -> None:
-        self._times += 1
-        now = self._monotonic()
-        if now >= self._quiet_until:
-            log.warning("%s (%d times)", text, self._times)
-            self._quiet_until = now + _QUIET_SECONDS
-            self._times = 0
 
 
 def raise_limit() -> None:

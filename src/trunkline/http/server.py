@@ -16,23 +16,32 @@ tells that its client went away. Beyond the limit it is read no further.
 What a client sends never raises out of here: a request that cannot be taken
 is answered with 400, 408, 413, 417, 431, 501 or 505 and the connection closed.
 How long a connection may last and how many there may be: see connections.
+
+Bodies that have come in part are counted over all connections: one whose
+length is known with all of it, as soon as its head is here, for room for the
+rest must be there when it comes; a chunked one as it grows. What comes whole
+in one read is never counted, and costs nothing. A body that is too much is
+answered at once; what still comes of it is thrown away as it comes, and the
+connection goes on behind it. (Closing would reset it, for its client is still
+sending, and the reset would swallow the answer.)
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import re
 import socket
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import httptools
 
-from trunkline.http.connections import Complaint, Limits, Unsent
+from trunkline.http.binding import BACKLOG, bind
+from trunkline.http.connections import Limits, Unsent
+from trunkline.kernel.refusals import Refusals
 from trunkline.wire.message import HttpRequest, HttpResponse
 
 log = logging.getLogger(__name__)
@@ -53,12 +62,25 @@ LINGER_SECONDS = 2.0
 LAST_SECONDS = 1.0
 """Real seconds in which a stop's last answers, to requests that never came whole, are to leave."""
 
-_BACKLOG = 1024
-_TRIES = 10
-_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""What binding to an address ends with that this machine does not have, though a name stands for it."""
+SMALL_BODY = 65_536
+"""Bytes of a body that may take the last of the room, an eighth, which longer ones leave free: whoever fills the rest
+with long messages sent slowly does not keep receives, deletes and the pages of the clock out."""
+_RESERVE = 8
 
 Handler = Callable[[HttpRequest, "Exchange"], None]
+
+
+class Door(Protocol):
+    """Asked about a request of which only the head is here: see Gateway."""
+
+    def refuse_early(self, request: HttpRequest, size: int) -> HttpResponse | None:
+        """The answer, if its body (longer than SMALL_BODY) need not be read. Never raises."""
+        ...
+
+    def throttled(self, request: HttpRequest, why: str) -> HttpResponse:
+        """The answer to a request for which there is no room now. Never raises."""
+        ...
+
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _NOT_IN_A_HEADER = re.compile("[\r\n\0]+")
@@ -69,6 +91,8 @@ _SPACES = " \t"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SLICE = 32_768
 """Bytes given to the parser at once: it cannot be stopped, so this bounds what is parsed ahead of its turn."""
+_NO_BODY: list[bytes | bytearray] = []
+"""Never filled: what a connection has between two bodies, so that it does not keep the last one."""
 _SMALL = 4_096
 """Bytes of a piece of a body that is put together with the next at once: an object for each would outweigh it."""
 
@@ -137,8 +161,13 @@ class _Connection(asyncio.Protocol):
         self._held = bytearray()
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._body: list[bytes | bytearray] = []
+        self._body = _NO_BODY
         self._body_size = 0
+        self._length = 0
+        """What Content-Length says of the request that is coming; 0 without it."""
+        self._counted = 0
+        """Bytes of its body that stand in the server's count."""
+        self._held_counted = 0
         self._head_size = 0
         self._peer = ""
         self._host = " "
@@ -146,6 +175,8 @@ class _Connection(asyncio.Protocol):
         self._in_request = False
         self._in_head = False
         self._continue_due = False
+        self._discarding = False
+        """The request that is coming has been answered: what still comes of its body is thrown away."""
         self._ending = False
         """Nothing more is taken from the client."""
         self.said_all = False
@@ -174,16 +205,17 @@ class _Connection(asyncio.Protocol):
     def _turn_away(self) -> None:
         server = self._server
         server.connections.discard(self)
-        server.turned_away.add(f"Connections are turned away: {server.limits.most} are open (max_connections)")
+        server.turned_away.add()
         self._ending = True
-        self._answer_refused(_text(503, "The server has as many connections as it takes; please retry."))
+        self._answer_refused(_text(503, "The server has as many connections as it takes; please retry."), close=True)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.connections.discard(self)
         self._server.unsent.forget(self)
         self._ending = True
         self._queue.clear()
-        self._held.clear()
+        self._drop_body()
+        self._drop_held()
         self._forget()
         self._server.lost()
 
@@ -200,7 +232,8 @@ class _Connection(asyncio.Protocol):
         self.said_all = True
         if not self._held:
             self._ending = True
-            self._in_request = False
+            self._in_request = self._discarding = False
+            self._drop_body()
         if self._abandoned():
             # Not when the connection is lost, a turn later: what others send in this turn is not for who left.
             self._forget()
@@ -235,19 +268,25 @@ class _Connection(asyncio.Protocol):
             if not self._ending:
                 cause = error.__context__
                 if isinstance(cause, _Refused):
-                    self._refuse(cause.status, cause.text)
+                    self._refuse(cause.answer)
                 else:
-                    self._refuse(400, f"The request is not HTTP: {error}.")
+                    self._refuse(_text(400, f"The request is not HTTP: {error}."))
         except Exception:
             log.exception("A request could not be read")
             if not self._ending:
-                self._refuse(500, "Something of ours failed; the log says what.")
+                self._refuse(_text(500, "Something of ours failed; the log says what."))
         else:
-            if headers is self._headers and body_size == self._body_size and self._in_request:
-                # Not a byte of body came, so it is an unfinished line, which the parser keeps whole.
-                self._unread += len(data)
-                if self._unread > MAX_HEADER_BYTES:
-                    self._refuse(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes.")
+            if self._in_request:
+                if headers is self._headers and body_size == self._body_size:
+                    # Not a byte of body came, so it is an unfinished line, which the parser keeps whole.
+                    self._unread += len(data)
+                    if self._unread > MAX_HEADER_BYTES:
+                        self._refuse(_text(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes."))
+                        return
+                if not (self._in_head or self._discarding):
+                    answer = self._count_body()
+                    if answer is not None:
+                        self._refuse_unread(answer)
 
     def _take_in_slices(self, data: bytes) -> None:
         """Give the parser as much as there is room for, and hold the rest."""
@@ -267,7 +306,7 @@ class _Connection(asyncio.Protocol):
         """
         method = self._parser.get_method()
         if method == b"CONNECT":
-            self._refuse(400, "This is no proxy.")
+            self._refuse(_text(400, "This is no proxy."))
             return b""
         head = [method + b" " + self._url + b" HTTP/" + self._parser.get_http_version().encode()]
         for name, value in self._headers.items():
@@ -288,13 +327,71 @@ class _Connection(asyncio.Protocol):
         self.flush()
 
     def _set_reading(self) -> None:
-        pause = len(self._held) >= MAX_HELD_BYTES
+        server = self._server
+        held = len(self._held)
+        server.reading_bytes += held - self._held_counted
+        self._held_counted = held
+        pause = held >= MAX_HELD_BYTES or (held > 0 and server.reading_bytes > server.max_reading_bytes)
         if pause != self._reading_paused and not self._transport.is_closing():
             self._reading_paused = pause
             if pause:
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
+
+    # -- what is held of bodies ----------------------------------------------------
+
+    def _count_body(self) -> HttpResponse | None:
+        """Count a body that has not come whole; the answer instead if it is not to be taken."""
+        server = self._server
+        size = self._length or self._body_size
+        more = size - self._counted
+        if more <= 0:
+            return None
+        small = size <= SMALL_BODY
+        if server.reading_bytes + more > (server.max_reading_bytes if small else server.max_long_bytes):
+            server.throttled.add()
+            return server.door.throttled(self._request(b""), "too many requests are on their way in")
+        if not small and not self._counted:
+            answer = server.door.refuse_early(self._request(b""), size)
+            if answer is not None:
+                return answer
+        server.reading_bytes += more
+        self._counted = size
+        return None
+
+    def _drop_body(self) -> None:
+        """Forget what came of a body."""
+        self._body = _NO_BODY
+        self._server.reading_bytes -= self._counted
+        self._counted = 0
+
+    def _drop_held(self) -> None:
+        self._held.clear()
+        self._server.reading_bytes -= self._held_counted
+        self._held_counted = 0
+
+    def _refuse_unread(self, answer: HttpResponse) -> None:
+        """Answer a request before its body is here, and go on behind the body."""
+        self._drop_body()
+        self._discarding = True
+        refused = self._server.refused
+        refused[answer.status] = refused.get(answer.status, 0) + 1
+        if self._parser.get_method() == b"HEAD":
+            answer = HttpResponse(answer.status, answer.headers, b"")
+        close = self._server.stopping or not self._parser.should_keep_alive()
+        if self._behind:
+            self._queue.append((answer, close))
+        else:
+            self._answer_refused(answer, close)
+
+    def _end_discarding(self, close: bool) -> None:
+        """The body of a request that was answered has come to its end, or will not."""
+        self._discarding = False
+        if close:
+            self._ending = self._lingering = True
+            if not (self._exchanges or self._queue):
+                self._close()
 
     # -- httptools' callbacks ------------------------------------------------------
 
@@ -307,7 +404,7 @@ class _Connection(asyncio.Protocol):
         self._url = b""
         self._headers = {}
         self._body = []
-        self._body_size = 0
+        self._body_size = self._length = 0
         self._head_size = 0
 
     def on_url(self, url: bytes) -> None:
@@ -340,8 +437,10 @@ class _Connection(asyncio.Protocol):
             self._split_absolute()
         if "content-length" in headers:
             length = headers["content-length"]
-            if length.isdigit() and int(length) > self._server.max_body_bytes:
-                raise _Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
+            if length.isdigit():
+                self._length = int(length)
+                if self._length > self._server.max_body_bytes:
+                    raise _Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
         elif "transfer-encoding" in headers:
             if self._parser.get_http_version() == "1.0":
                 # HTTP/1.0 has no chunks: whoever forwarded it took the body for something else (RFC 9112, 6.1).
@@ -386,6 +485,10 @@ class _Connection(asyncio.Protocol):
     def _expect(self, expected: str) -> None:
         if any(each.strip() != "100-continue" for each in expected.lower().split(",")):
             raise _Refused(417, f"The only expectation that is met is 100-continue, not {expected[:100]!r}.")
+        answer = self._count_body()
+        if answer is not None:
+            # Closed, for whether its body will come now is for the client to say.
+            raise _Refused.by(answer)
         if self._exchanges or self._behind:
             self._continue_due = True  # or it would be taken for the answer to a request before this one
         else:
@@ -396,6 +499,8 @@ class _Connection(asyncio.Protocol):
         self._body_size += len(body)
         if self._body_size > self._server.max_body_bytes:
             raise _Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
+        if self._discarding:
+            return
         pieces = self._body
         if pieces and len(body) < _SMALL:
             last = pieces[-1]
@@ -413,24 +518,26 @@ class _Connection(asyncio.Protocol):
         parser = self._parser
         if parser.should_upgrade():
             return
-        path, _, query = self._url.decode("latin-1").partition("?")
-        body = self._body
-        request = HttpRequest(
-            parser.get_method().decode("latin-1"),
-            path,
-            query,
-            self._headers,
-            body[0] if len(body) == 1 else b"".join(body),  # type: ignore[arg-type]  # the first piece is bytes
-            self._peer,
-            self._server.scheme,
-        )
         close = self._server.stopping or not parser.should_keep_alive()
+        if self._discarding:
+            self._end_discarding(close)
+            return
+        body = self._body
+        request = self._request(body[0] if len(body) == 1 else b"".join(body))  # type: ignore[arg-type]  # bytes
+        self._body = _NO_BODY
+        if self._counted:
+            self._drop_body()
         if close:
             self._ending = True
         if self._behind:
             self._queue.append((request, close))
         else:
             self._hand_over(request, close)
+
+    def _request(self, body: bytes) -> HttpRequest:
+        path, _, query = self._url.decode("latin-1").partition("?")
+        method = self._parser.get_method().decode("latin-1")
+        return HttpRequest(method, path, query, self._headers, body, self._peer, self._server.scheme)
 
     # -- answers -------------------------------------------------------------------
 
@@ -489,7 +596,7 @@ class _Connection(asyncio.Protocol):
                     if isinstance(request, HttpRequest):
                         self._hand_over(request, close)
                     else:
-                        self._answer_refused(request)
+                        self._answer_refused(request, close)
                 elif self._held:
                     self._behind = False
                     self._began = self._server.loop.time()  # what it waited is not the client's delay
@@ -506,7 +613,8 @@ class _Connection(asyncio.Protocol):
         self._set_reading()
         if self.said_all and not self._held:
             self._ending = True
-            self._in_request = False
+            self._in_request = self._discarding = False
+            self._drop_body()
         if self._abandoned():
             self._forget()
             self._transport.close()
@@ -519,26 +627,32 @@ class _Connection(asyncio.Protocol):
             self._transport.write(_CONTINUE)
 
     def _close(self) -> None:
+        if self._discarding:
+            return  # its client still sends, and would meet a reset; the end of that closes
         if self._lingering and self._transport.can_write_eof():
             self._transport.write_eof()
             self._server.loop.call_later(LINGER_SECONDS, self._transport.abort)
         else:
             self._transport.close()
 
-    def _refuse(self, status: int, text: str) -> None:
+    def _refuse(self, answer: HttpResponse) -> None:
         """Answer a request that cannot be taken, after those before it, and close."""
-        refused = self._server.refused
-        refused[status] = refused.get(status, 0) + 1
+        if not self._discarding:
+            refused = self._server.refused
+            refused[answer.status] = refused.get(answer.status, 0) + 1
         self._ending = self._lingering = True
         self._in_request = False
-        self._held.clear()
-        if self._behind:
-            self._queue.append((_text(status, text), True))
+        self._drop_body()
+        self._drop_held()
+        if self._discarding:
+            self._end_discarding(close=True)  # it has its answer
+        elif self._behind:
+            self._queue.append((answer, True))
         else:
-            self._answer_refused(_text(status, text))
+            self._answer_refused(answer, close=True)
 
-    def _answer_refused(self, answer: HttpResponse) -> None:
-        exchange = Exchange(self, close=True, head=False)
+    def _answer_refused(self, answer: HttpResponse, close: bool) -> None:
+        exchange = Exchange(self, close, head=False)
         self._exchanges.append(exchange)
         exchange.respond(answer)
 
@@ -556,7 +670,7 @@ class _Connection(asyncio.Protocol):
             # Not close(): that would wait until the client has taken what it was sent.
             self._transport.abort()
         elif self._in_request and now - self._began > limits.request_seconds and not self._behind:
-            self._refuse(408, "The request did not come to an end in time.")
+            self._refuse(_text(408, "The request did not come to an end in time."))
 
     def close_when_answered(self) -> None:
         if self._in_request:
@@ -570,7 +684,7 @@ class _Connection(asyncio.Protocol):
     def give_up(self) -> None:
         """The stop waits no longer: say so to a request that never came whole, if nothing stands before it."""
         if self._in_request and not self._exchanges:
-            self._refuse(503, "The server is shutting down; please retry.")
+            self._refuse(_text(503, "The server is shutting down; please retry."))
         else:
             self._transport.abort()
 
@@ -579,16 +693,39 @@ class _Connection(asyncio.Protocol):
 
 
 class HttpServer:
-    """``handler`` is a plain function, called on the event loop with every whole request."""
+    """``handler`` is a plain function, called on the event loop with every whole request.
+
+    ``reading_bytes``: what is counted of bodies that have come in part; beyond ``max_reading_bytes`` the next is
+    refused by ``door`` and counted in ``throttled``.
+    """
 
     def __init__(
-        self, handler: Handler, max_body_bytes: int = 8 << 20, scheme: str = "http", limits: Limits | None = None
+        self,
+        handler: Handler,
+        max_body_bytes: int = 8 << 20,
+        scheme: str = "http",
+        limits: Limits | None = None,
+        max_reading_bytes: int = 256 << 20,
+        door: Door | None = None,
     ) -> None:
         self.handler = handler
         self.limits = limits or Limits()
         self.unsent = Unsent(self.limits.unsent_bytes)
-        self.turned_away = Complaint(lambda: self.loop.time())
+        self.turned_away = Refusals(
+            f"Connections are turned away: {self.limits.most} are open (max_connections)",
+            log,
+            lambda: self.loop.time(),
+        )
+        self.door: Door = door or _PlainDoor()
         self.max_body_bytes = max_body_bytes
+        self.max_reading_bytes = max_reading_bytes
+        self.max_long_bytes = max_reading_bytes - max_reading_bytes // _RESERVE
+        self.reading_bytes = 0
+        self.throttled = Refusals(
+            f"Requests are refused: bodies that have come in part fill {max_reading_bytes} bytes (max_reading_bytes)",
+            log,
+            lambda: self.loop.time(),
+        )
         self.scheme = scheme
         self.connections: set[_Connection] = set()
         self.refused: dict[int, int] = {}
@@ -610,9 +747,7 @@ class HttpServer:
         """Take requests from ``sockets``, which listen already: see ``bind``."""
         self.loop = asyncio.get_running_loop()
         for each in sockets:
-            self._listeners.append(
-                await self.loop.create_server(lambda: _Connection(self), sock=each, backlog=_BACKLOG)
-            )
+            self._listeners.append(await self.loop.create_server(lambda: _Connection(self), sock=each, backlog=BACKLOG))
         self._look_round()
 
     async def stop(self, grace: float = 10.0) -> None:
@@ -661,68 +796,28 @@ class HttpServer:
             self._timer = self.loop.call_later(pause, self._look_round)
 
 
-async def bind(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address that ``host`` stands for, at one port for all (0: a free one). OSError if it cannot be.
+class _PlainDoor:
+    """For a handler that has no answer of its own."""
 
-    ``::`` means every address, of both families. What a name stands for and this machine does not have is left out.
-    """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses: list[tuple[int, Any]] = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
-    if any(address[0] == "::" for _, address in addresses):
-        addresses.append((socket.AF_INET, ("0.0.0.0", port)))
-    for _ in range(_TRIES - 1):
-        try:
-            return _bind_all(addresses, port)
-        except OSError as error:
-            if port or error.errno != errno.EADDRINUSE:
-                raise
-            # The port that was free at the first address is taken at another one.
-    return _bind_all(addresses, port)
+    def refuse_early(self, request: HttpRequest, size: int) -> HttpResponse | None:
+        return None
 
-
-def _bind_all(addresses: list[tuple[int, Any]], port: int) -> list[socket.socket]:
-    bound: list[socket.socket] = []
-    absent: OSError | None = None
-    try:
-        for family, (host, _, *scope) in addresses:
-            try:
-                one = _bind_one(family, (host, port, *scope))
-            except OSError as error:
-                if error.errno not in _ABSENT:
-                    raise
-                absent = error
-                continue
-            bound.append(one)
-            port = port or one.getsockname()[1]
-        if absent is not None and not bound:
-            raise absent
-    except BaseException:
-        for one in bound:
-            one.close()
-        raise
-    return bound
-
-
-def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
-    one = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        one.setblocking(False)
-        one.bind(address)
-        one.listen(_BACKLOG)  # now: until somebody listens, two may bind to one port
-    except BaseException:
-        one.close()
-        raise
-    return one
+    def throttled(self, request: HttpRequest, why: str) -> HttpResponse:
+        return _text(503, f"There is no room for the request now: {why}. Please retry.")
 
 
 class _Refused(Exception):
+    """What was raised where the parser calls back; it is answered when the parser has returned."""
+
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
-        self.status = status
-        self.text = text
+        self.answer = _text(status, text)
+
+    @classmethod
+    def by(cls, answer: HttpResponse) -> _Refused:
+        refused = cls(answer.status, "")
+        refused.answer = answer
+        return refused
 
 
 def _text(status: int, text: str) -> HttpResponse:

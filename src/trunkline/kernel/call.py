@@ -15,6 +15,7 @@ class Call(Protocol):
     ``endpoint``: scheme and authority that the caller used (``http://localhost:4566``).
     ``path``: the path that the request was sent to (``/`` or a queue's own).
     ``trace``: the X-Amzn-Trace-Id header, if any.
+    ``size``: bytes that the request's body had.
     """
 
     caller: Caller
@@ -22,6 +23,7 @@ class Call(Protocol):
     request_id: str
     path: str
     trace: str | None
+    size: int
 
     @property
     def endpoint(self) -> str: ...

@@ -40,3 +40,10 @@ class ServiceUnavailable(ServiceError):
 
     def __init__(self, message: str = "The service cannot store the change now; please retry.") -> None:
         super().__init__("ServiceUnavailable", message)
+
+
+class RequestThrottled(ServiceError):
+    """Too much is under way already; nothing was done, and the same call may succeed a little later."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("RequestThrottled", f"Rate exceeded: {why}; please retry.")

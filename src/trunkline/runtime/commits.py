@@ -10,6 +10,11 @@ When a commit fails its outcome is unknown. Then every unit of the batch and
 every unit behind it is failed, for later units were decided on top of the
 lost ones, and ``on_failure`` is told which partitions must be read anew. (The
 store itself refuses what was handed in before the failure was known.)
+
+What is neither durable nor failed is counted in bytes: a store that is slower
+than its callers would else fill the memory. The lane itself refuses nothing,
+for what comes here was decided already; whoever admits requests looks at
+``uncommitted`` before he lets one in.
 """
 
 from __future__ import annotations
@@ -32,6 +37,8 @@ BATCH_UNITS = 4_096
 """Units in one commit at the most: bounds how long a failed batch and its retry may be."""
 LANES = 2
 """Batches under way at once."""
+ROW_BYTES = 150
+"""What a row counts for beside its value: its key, and Python's objects for all of it."""
 
 
 class Commits:
@@ -61,6 +68,8 @@ class Commits:
         self._on_stamped = on_stamped
         self._on_lost = on_lost
         self._gathering: list[tuple[Unit, Done]] = []
+        self._gathered = 0
+        """Bytes of what gathers."""
         self._under_way: deque[_Batch] = deque()
         self._resting: list[asyncio.Future[None]] = []
         self._lanes: list[asyncio.Task[None]] = []
@@ -70,6 +79,8 @@ class Commits:
         self.failures = 0
         self.seconds = Histogram(SHORT_SECONDS)
         self.sizes = Histogram(SIZES)
+        self.uncommitted = 0
+        """Bytes of rows that are neither durable nor failed, and of what is held for later turns (``hold``)."""
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -100,10 +111,17 @@ class Commits:
 
         An empty unit is a barrier: it is done when the earlier ones are.
         """
+        size = _bytes(unit)
+        self._gathered += size
+        self.uncommitted += size
         self._gathering.append((unit, done))
         # With more than one unit gathered, the lane that will take them has been rung already.
         if self._resting and len(self._gathering) == 1:
             self._ring()
+
+    def hold(self, size: int) -> None:
+        """Count ``size`` bytes more that wait in memory to be enqueued; less than 0 when they do no more."""
+        self.uncommitted += size
 
     def after(self, action: Callable[[], None]) -> None:
         """Call ``action`` when every unit enqueued so far has been settled; at once if all are."""
@@ -129,9 +147,12 @@ class Commits:
                 continue
             if len(self._gathering) <= BATCH_UNITS:
                 taken, self._gathering = self._gathering, []
+                size = self._gathered
             else:
                 taken, self._gathering = self._gathering[:BATCH_UNITS], self._gathering[BATCH_UNITS:]
-            batch = _Batch(taken)
+                size = sum(_bytes(unit) for unit, _ in taken)
+            self._gathered -= size
+            batch = _Batch(taken, size)
             self._under_way.append(batch)
             batch.failure, batch.stale = await self._commit([unit for unit, _ in taken if unit])
             batch.ended = True
@@ -140,6 +161,8 @@ class Commits:
                 self._settle(self._under_way.popleft())
 
     def _settle(self, batch: _Batch) -> None:
+        # First: who is answered may ask again at once.
+        self.uncommitted -= batch.size
         if batch.failure is not None:
             self._fail(batch, batch.failure)
         elif batch.stale:
@@ -194,6 +217,8 @@ class Commits:
 
     def _fail(self, batch: _Batch, failure: Exception) -> None:
         behind = [pair for later in self._under_way for pair in later.units] + self._gathering
+        self.uncommitted -= sum(later.size for later in self._under_way) + self._gathered
+        self._gathered = 0
         self._under_way.clear()
         self._gathering = []
         self.failures += 1
@@ -216,15 +241,24 @@ class Commits:
 
 
 class _Batch:
-    """Units handed to the store together, and what became of them."""
+    """Units handed to the store together, ``size`` bytes, and what became of them."""
 
-    __slots__ = ("ended", "failure", "stale", "units")
+    __slots__ = ("ended", "failure", "size", "stale", "units")
 
-    def __init__(self, units: list[tuple[Unit, Done]]) -> None:
+    def __init__(self, units: list[tuple[Unit, Done]], size: int) -> None:
         self.units = units
+        self.size = size
         self.ended = False
         self.failure: Exception | None = None
         self.stale: frozenset[int] = frozenset()
+
+
+def _bytes(unit: Unit) -> int:
+    size = 0
+    for part in unit:
+        for _, value in part.writes:
+            size += ROW_BYTES if value is None else ROW_BYTES + len(value)
+    return size
 
 
 def _call(done: Done, error: Exception | None) -> None:

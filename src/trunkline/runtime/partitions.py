@@ -241,7 +241,7 @@ class Partitions:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for slot in self._slots.values():
-            for command in slot.waiting:
+            for command in self._take_waiting(slot):
                 _refuse(command, ServiceUnavailable("The server is shutting down."))
         self._write_system([self._clock_row()])
         await self.commits.stop()
@@ -326,6 +326,7 @@ class Partitions:
             return
         companions = slot.machine.companions
         if companions and not self._in_memory(companions):
+            self.commits.hold(_size(command))
             self._spawn(self._with_companions(slot, command))
             return
         self._turn(slot, command)
@@ -367,6 +368,10 @@ class Partitions:
     def after_commits(self, action: Callable[[], None]) -> None:
         """Call ``action`` when everything that was enqueued so far is durable or has failed; now if it is."""
         self.commits.after(action)
+
+    def hold(self, size: int) -> None:
+        """Count bytes that wait in memory for a turn among those that are not committed: see Commits.hold."""
+        self.commits.hold(size)
 
     @property
     def short(self) -> bool:
@@ -464,6 +469,7 @@ class Partitions:
         if slot is None:
             self._slots[partition] = slot = _Slot(partition)
         slot.waiting.append(command)
+        self.commits.hold(_size(command))
         if len(slot.waiting) == 1:
             self._spawn(self._serve_waiting(slot))
 
@@ -471,7 +477,7 @@ class Partitions:
         try:
             await self._load(slot.partition)
         except ServiceError as error:
-            waiting, slot.waiting = slot.waiting, []
+            waiting = self._take_waiting(slot)
             if self._slots.get(slot.partition) is slot and slot.machine is None:
                 del self._slots[slot.partition]
             for command in waiting:
@@ -480,28 +486,37 @@ class Partitions:
                 else:
                     _refuse(command, error)
             return
+        for command in self._take_waiting(slot):
+            self.tell(slot.partition, command)
+
+    def _take_waiting(self, slot: _Slot) -> list[Any]:
         waiting, slot.waiting = slot.waiting, []
         for command in waiting:
-            self.tell(slot.partition, command)
+            self.commits.hold(-_size(command))
+        return waiting
 
     async def _with_companions(self, slot: _Slot, command: Any) -> None:
         """Load what the turn may deliver to, then run it. A companion that is gone is the machine's to notice."""
         gone: set[int] = set()
-        while (machine := slot.machine) is not None and self._slots.get(slot.partition) is slot:
-            missing = [each for each in machine.companions if each not in gone and not self._in_memory((each,))]
-            if not missing:
-                self._turn(slot, command)
-                return
-            for partition in missing:
-                try:
-                    await self._load(partition)
-                except ServiceError as error:
-                    if _unreadable(error):
-                        self._undeliverable(slot.partition, command, error)
-                        return
-                    gone.add(partition)
-        # The machine was dropped meanwhile.
-        self.tell(slot.partition, command)
+        size = _size(command)
+        try:
+            while (machine := slot.machine) is not None and self._slots.get(slot.partition) is slot:
+                missing = [each for each in machine.companions if each not in gone and not self._in_memory((each,))]
+                if not missing:
+                    self._turn(slot, command)
+                    return
+                for partition in missing:
+                    try:
+                        await self._load(partition)
+                    except ServiceError as error:
+                        if _unreadable(error):
+                            self._undeliverable(slot.partition, command, error)
+                            return
+                        gone.add(partition)
+            # The machine was dropped meanwhile.
+            self.tell(slot.partition, command)
+        finally:
+            self.commits.hold(-size)
 
     def _undeliverable(self, partition: int, command: Any, error: ServiceError) -> None:
         """A machine, or what its turn needs, cannot be had now. Nobody may be left waiting for this command."""
@@ -947,6 +962,12 @@ def _refuse(command: Any, error: Exception) -> None:
 
 def _iso(instant: Millis) -> str:
     return datetime.fromtimestamp(instant / 1000, UTC).isoformat(timespec="seconds")
+
+
+def _size(command: Any) -> int:
+    """Bytes that a command holds while it waits, if it says so: one that carries messages does."""
+    size: int = getattr(command, "size", 0)
+    return size
 
 
 def _ignore(_: Exception | None) -> None:

@@ -34,6 +34,7 @@ class Options:
     hostname: str = ""
     window: int = 10_000
     verified: bool = False
+    max_waiting_receivers: int = 50_000
 
 
 class Runtime:
@@ -49,6 +50,10 @@ class Runtime:
         self.committing: list[Callable[[], None]] | None = None
         self.counts = Counts(0, 0, 0)
         self.fault: ServiceError | None = None
+        self.held = 0
+
+    def hold(self, size: int) -> None:
+        self.held += size
 
     def tell(self, partition: int, command: Any) -> None:
         if isinstance(command, Count):
@@ -97,6 +102,7 @@ class Call:
     endpoint: str = "http://localhost:4566"
     request_id: str = "r"
     trace: str | None = None
+    size: int = 100
     answers: list[dict[str, Any] | ServiceError] = field(default_factory=list)
 
     def answer(self, output: dict[str, Any]) -> None:
@@ -123,6 +129,7 @@ class Client:
             lambda seconds, action: action,
             at_once,
             options or Options(),
+            lambda: 0.0,
         )
         self.operations: dict[str, Operation] = service.operations()
 

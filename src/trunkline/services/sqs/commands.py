@@ -55,6 +55,11 @@ class Send:
     token: Token
     drafts: list[Draft]
 
+    @property
+    def size(self) -> int:
+        """Bytes that it holds while it waits for its turn."""
+        return sum(len(draft.tail) for draft in self.drafts)
+
 
 @dataclass(slots=True)
 class Sent:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Any
 
 from trunkline.kernel.call import Call, Operation
-from trunkline.kernel.errors import ServiceError
+from trunkline.kernel.errors import RequestThrottled, ServiceError
 from trunkline.kernel.measures import Traffic
+from trunkline.kernel.refusals import Refusals
 from trunkline.kernel.step import Cancel
 from trunkline.services.sqs.answers import Answering, Done
 from trunkline.services.sqs.batches import check_ids, failed
@@ -19,6 +21,8 @@ from trunkline.services.sqs.messages import Wanted, render, wanted_attributes
 from trunkline.services.sqs.receipts import Receipt, Receipts
 from trunkline.services.sqs.seams import Queue, Queues, Runtime
 
+log = logging.getLogger(__name__)
+
 _ATTEMPT = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 _NO_SYSTEM: frozenset[str] = frozenset()
 
@@ -27,15 +31,34 @@ Timer = Callable[[float, Callable[[], None]], Callable[[], None]]
 
 
 class Receiving:
-    """``purge_wait``: ms between two purges of a queue. ``timer`` ends long polls when service time stands still."""
+    """``purge_wait``: ms between two purges of a queue. ``timer`` ends long polls when service time stands still.
 
-    def __init__(self, queues: Queues, runtime: Runtime, receipts: Receipts, timer: Timer, purge_wait: int = 0) -> None:
+    ``waiting``: receives that may wait and are not answered yet, of all queues. Beyond ``most_waiting`` one that may
+    wait is refused, and counted in ``refused``; one that takes what there is now is let in, for it holds nothing. Which
+    of the two it is stands in the request and in the queue's settings, so this cannot be said before they are read.
+    """
+
+    def __init__(
+        self,
+        queues: Queues,
+        runtime: Runtime,
+        receipts: Receipts,
+        timer: Timer,
+        monotonic: Callable[[], float],
+        purge_wait: int = 0,
+        most_waiting: int = 50_000,
+    ) -> None:
         self._queues = queues
         self._runtime = runtime
         self._tell = runtime.tell
         self._receipts = receipts
         self._timer = timer
         self._purge_wait = purge_wait
+        self._most_waiting = most_waiting
+        self.waiting = 0
+        self.refused = Refusals(
+            f"Receives that may wait are refused: {most_waiting} wait already (max_waiting_receivers)", log, monotonic
+        )
 
     def operations(self) -> dict[str, Operation]:
         return {
@@ -71,11 +94,20 @@ class Receiving:
         )
         effective = queue.settings.receive_wait if wait is None else wait
         if effective:
+            if self.waiting >= self._most_waiting:
+                self.refused.add()
+                call.fail(RequestThrottled("too many receivers wait for messages"))
+                return
             self._watch(token, queue.partition, call, effective / 1000)
         self._tell(queue.partition, Receive(token, count, visibility, wait, attempt or ""))
 
     def _watch(self, token: _Received, partition: int, call: Call, seconds: float) -> None:
-        """A long poll ends when its client goes away, and after as many real seconds at the latest."""
+        """A long poll ends when its client goes away, and after as many real seconds at the latest.
+
+        However it ends, its token is released once; until then it counts.
+        """
+        self.waiting += 1
+        token.counted = self
 
         def end() -> None:
             token.take_back()
@@ -195,7 +227,7 @@ def _keep() -> None:
 class _Received(Answering):
     """Answers ReceiveMessage."""
 
-    __slots__ = ("_system", "_traffic", "_wanted", "take_back")
+    __slots__ = ("_system", "_traffic", "_wanted", "counted", "take_back")
 
     def __init__(self, call: Call, traffic: Traffic, wanted: Wanted | None, system: frozenset[str]) -> None:
         self._call = call
@@ -203,9 +235,13 @@ class _Received(Answering):
         self._wanted = wanted
         self._system = system
         self.take_back: Callable[[], None] = _keep
+        self.counted: Receiving | None = None
 
     def release(self, answer: Any) -> None:
         self.take_back()
+        if self.counted is not None:
+            self.counted.waiting -= 1
+            self.counted = None
         if not isinstance(answer, Received):
             self._call.fail(answer)
             return

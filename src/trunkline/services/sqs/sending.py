@@ -104,9 +104,15 @@ class Sending:
         call: Call,
         then: Callable[[Queue, _Made, Call], None],
     ) -> None:
-        """Validate and hash beside the event loop; the queue is looked up again, for it may be gone by then."""
+        """Validate and hash beside the event loop; the queue is looked up again, for it may be gone by then.
+
+        Until then the message is on nobody's books, so it is counted here among what waits to be committed.
+        """
+        hold = self._runtime.hold
+        hold(call.size)
 
         def finish(made: _Made | Exception) -> None:
+            hold(-call.size)
             try:
                 if isinstance(made, Exception):
                     raise made

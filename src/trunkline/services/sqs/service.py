@@ -7,6 +7,7 @@ operation has done anything), it is loaded first and the operation runs again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -25,6 +26,9 @@ from trunkline.services.sqs.receiving import Receiving, Timer
 from trunkline.services.sqs.seams import Aside, Queue, Runtime
 from trunkline.services.sqs.sending import Sending
 from trunkline.services.sqs.standard import StandardQueue
+
+SENDING = frozenset({"sqs:SendMessage", "sqs:SendMessageBatch"})
+"""The actions that fill a store."""
 
 _ARNS = ("SourceArn", "DestinationArn")
 _BY_NAME = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues"})
@@ -48,22 +52,37 @@ class Options(Protocol):
     def window(self) -> int: ...
     @property
     def verified(self) -> bool: ...
+    @property
+    def max_waiting_receivers(self) -> int: ...
 
 
 class SqsService:
-    """``timer`` calls back after real seconds, and returns how to take that back. ``aside``: see seams."""
+    """``timer`` calls back after real seconds, and returns how to take that back. ``aside``: see seams.
+
+    ``monotonic``: real seconds.
+    """
 
     def __init__(
-        self, runtime: Runtime, ids: Ids, receipts: Receipts, timer: Timer, aside: Aside, options: Options
+        self,
+        runtime: Runtime,
+        ids: Ids,
+        receipts: Receipts,
+        timer: Timer,
+        aside: Aside,
+        options: Options,
+        monotonic: Callable[[], float],
     ) -> None:
         self._runtime = runtime
         self._receipts = receipts
         self._options = options
         self._closed = options.verified
         """Are accounts closed to one another? Until policies let others in, only if it is known who calls."""
+        self.receiving = Receiving(
+            self, runtime, receipts, timer, monotonic, options.purge_wait_ms, options.max_waiting_receivers
+        )
         parts = (
             Sending(self, runtime, ids, aside, options.maximum_message_size),
-            Receiving(self, runtime, receipts, timer, options.purge_wait_ms),
+            self.receiving,
             Moving(self, runtime, ids),
             QueueOperations(self, runtime, options.verified),
         )
@@ -98,7 +117,11 @@ class SqsService:
         return run
 
     def _after_load(self, account: str, region: str, operation: Operation, params: dict[str, Any], call: Call) -> None:
+        hold = self._runtime.hold
+        hold(call.size)
+
         def then(found: Machine | ServiceError) -> None:
+            hold(-call.size)
             try:
                 if isinstance(found, ServiceError):
                     raise found
