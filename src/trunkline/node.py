@@ -190,7 +190,7 @@ class Node:
             door=self.gateway,
         )
         self.metrics = Metrics(
-            self.gateway, self.server, self.partitions, self.clock, self.real.monotonic, self.lag,
+            self.gateway, self.server, self.partitions, sqs.receiving, self.clock, self.real.monotonic, self.lag,
             settings.metrics_queues,
         )  # fmt: skip
         self.lag.start()

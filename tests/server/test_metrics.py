@@ -104,10 +104,43 @@ def test_who_waits_is_counted(start: Any) -> None:
     head = {"X-Amz-Target": "AmazonSQS.ReceiveMessage", "Content-Type": "application/x-amz-json-1.0"}
     connection.request("POST", "/", body, head)
     until = time.monotonic() + 10
+    while Scrape(server).get("trunkline_queue_waiting_receivers", queue="q") != 1:
+        assert time.monotonic() < until
+    assert Scrape(server).get("trunkline_waiting_receivers") == 1
+    connection.close()
+
+
+def test_what_is_kept_out_is_counted_by_its_bound(start: Any) -> None:
+    server = start(
+        "--memory", "--max-waiting-receivers", "1", "--max-body-bytes", "100000", "--max-reading-bytes", "200000"
+    )
+    url = server.client().create_queue(QueueName="q")["QueueUrl"]
+    body = json.dumps({"QueueUrl": url, "WaitTimeSeconds": 20}).encode()
+    head = {"X-Amz-Target": "AmazonSQS.ReceiveMessage", "Content-Type": "application/x-amz-json-1.0"}
+    waiting, half = (http.client.HTTPConnection("127.0.0.1", server.port) for _ in range(2))
+    waiting.request("POST", "/", body, head)
+    until = time.monotonic() + 10
     while Scrape(server).get("trunkline_waiting_receivers") != 1:
         assert time.monotonic() < until
-    assert Scrape(server).get("trunkline_queue_waiting_receivers", queue="q") == 1
-    connection.close()
+    status, text = server.http("POST", "/", body, head)
+    assert status == 403 and "RequestThrottled" in text
+    half.request("POST", "/", b"x", {"Content-Length": "100000"})
+    while Scrape(server).get("trunkline_http_reading_bytes") != 100_000:
+        assert time.monotonic() < until
+    assert server.http("POST", "/", b"x", {"Content-Length": "100000"})[0] == 403
+    seen = Scrape(server)
+    kept_out = {
+        sample.labels["bound"]: sample.value
+        for sample in seen.families["trunkline_throttled"].samples
+        if sample.name == "trunkline_throttled_total"
+    }
+    assert kept_out == {
+        "max_connections": 0, "max_reading_bytes": 1, "max_uncommitted_bytes": 0, "max_waiting_receivers": 1,
+    }  # fmt: skip
+    waiting.close()
+    half.close()
+    while Scrape(server).get("trunkline_http_reading_bytes") != 0:
+        assert time.monotonic() < until
 
 
 def test_a_restarted_server_shows_what_lies_in_queues_without_loading_them(durable: Any) -> None:
@@ -140,6 +173,7 @@ def test_commits_are_counted_with_their_latency_and_size(durable: Any) -> None:
     for name in ("trunkline_commits_total", "trunkline_commit_duration_seconds_count", "trunkline_commit_units_count"):
         assert (seen.get(name) or 0) - (before.get(name) or 0) == 5
     assert seen.get("trunkline_commits_failed_total") == 0
+    assert seen.get("trunkline_uncommitted_bytes") == 0
 
 
 def test_the_number_of_queues_is_bounded_by_a_setting(start: Any) -> None:

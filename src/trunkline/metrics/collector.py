@@ -24,6 +24,7 @@ from trunkline.metrics.lag import Lag
 from trunkline.metrics.table import Metric
 from trunkline.runtime.partitions import Partitions
 from trunkline.services.sqs.levels import Levels, Look
+from trunkline.services.sqs.receiving import Receiving
 
 _TRAFFIC: tuple[tuple[Metric, Callable[[Traffic], int]], ...] = (
     (table.SENT, lambda traffic: traffic.sent),
@@ -44,6 +45,7 @@ class Metrics:
         gateway: Gateway,
         server: HttpServer,
         partitions: Partitions,
+        receiving: Receiving,
         clock: ServiceClock,
         monotonic: Callable[[], float],
         lag: Lag,
@@ -52,6 +54,7 @@ class Metrics:
         self._gateway = gateway
         self._server = server
         self._partitions = partitions
+        self._receiving = receiving
         self._clock = clock
         self._monotonic = monotonic
         self._lag = lag
@@ -102,6 +105,14 @@ class Metrics:
         yield table.UNROUTED, [((code,), count) for code, count in sorted(self._gateway.refused.items())]
         yield table.HTTP_REFUSED, [((str(status),), count) for status, count in sorted(self._server.refused.items())]
         yield table.CONNECTIONS, _one(len(self._server.connections))
+        yield table.READING, _one(self._server.reading_bytes)
+        bounds = {
+            "max_connections": self._server.turned_away,
+            "max_reading_bytes": self._server.throttled,
+            "max_uncommitted_bytes": self._gateway.admission.refused,
+            "max_waiting_receivers": self._receiving.refused,
+        }
+        yield table.THROTTLED, [((bound,), refused.count) for bound, refused in bounds.items()]
 
     def _commits(self) -> Iterator[Family]:
         partitions = self._partitions
@@ -111,6 +122,7 @@ class Metrics:
         yield table.COMMIT_SECONDS, _one(commits.seconds)
         yield table.COMMIT_UNITS, _one(commits.sizes)
         yield table.UNSETTLED, _one(commits.unsettled)
+        yield table.UNCOMMITTED, _one(commits.uncommitted)
         yield table.SHORT, _one(partitions.short)
         sizes = partitions.sizes()
         if sizes is not None:
@@ -121,14 +133,10 @@ class Metrics:
 
     def _memory(self) -> Iterator[Family]:
         partitions = self._partitions
-        machines = receivers = 0
-        for _, machine in partitions.machines():
-            machines += 1
-            receivers += getattr(machine, "receivers", 0)
-        yield table.MACHINES, _one(machines)
+        yield table.MACHINES, _one(sum(1 for _ in partitions.machines()))
         yield table.MACHINE_BYTES, _one(partitions.weight)
         yield table.CACHE_BYTES, _one(partitions.cached)
-        yield table.ALL_RECEIVERS, _one(receivers)
+        yield table.ALL_RECEIVERS, _one(self._receiving.waiting)
 
 
 def _one(value: float | Histogram) -> Samples:

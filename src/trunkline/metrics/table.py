@@ -50,6 +50,14 @@ HTTP_REFUSED = Metric(
     "Requests refused before they were whole or understood as HTTP, by status.", ("status",),
 )  # fmt: skip
 CONNECTIONS = Metric("trunkline_http_connections", "gauge", "Connections that are open.")
+READING = Metric(
+    "trunkline_http_reading_bytes", "gauge", "What is counted of bodies that have come in part; see max_reading_bytes."
+)
+THROTTLED = Metric(
+    "trunkline_throttled_total", "counter",
+    "Requests (of max_connections: connections) that were kept out because too much is under way, by the setting that "
+    "is the bound.", ("bound",),
+)  # fmt: skip
 
 MESSAGES = _queue(
     "messages", "gauge",
@@ -95,6 +103,7 @@ COMMIT_SECONDS = Metric(
 )
 COMMIT_UNITS = Metric("trunkline_commit_units", "histogram", "Units in a batch: a unit is what one request changed.")
 UNSETTLED = Metric("trunkline_uncommitted_units", "gauge", "Units that are neither durable nor failed yet.")
+UNCOMMITTED = Metric("trunkline_uncommitted_bytes", "gauge", "What they count for; see max_uncommitted_bytes.")
 
 SHORT = Metric("trunkline_store_short", "gauge", "1 while the disk has hardly any room and no message is taken.")
 DATABASE = Metric("trunkline_store_bytes", "gauge", "Size of the data file.")
@@ -107,7 +116,10 @@ DEAD_RANGES = Metric(
 MACHINES = Metric("trunkline_machines", "gauge", "Queues and catalogues in memory.")
 MACHINE_BYTES = Metric("trunkline_machine_bytes", "gauge", "About what they hold; see machine_bytes.")
 CACHE_BYTES = Metric("trunkline_body_cache_bytes", "gauge", "Bodies in memory; see cache_bytes.")
-ALL_RECEIVERS = Metric("trunkline_waiting_receivers", "gauge", "Receivers that wait at any queue that is in memory.")
+ALL_RECEIVERS = Metric(
+    "trunkline_waiting_receivers", "gauge",
+    "Receives that may wait and are not answered yet, of all queues; see max_waiting_receivers.",
+)  # fmt: skip
 LAG = Metric(
     "trunkline_event_loop_lag_seconds", "histogram",
     "How much later than asked for the event loop called a timer, tried four times a second.",
