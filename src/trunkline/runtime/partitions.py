@@ -955,6 +955,8 @@ def _concerns(token: Any) -> dict[str, Any] | None:
 
 
 def _refuse(command: Any, error: Exception) -> None:
+    if isinstance(command, Cancel):
+        return  # its caller is answered as one who waits, by the machine or by its end: not twice
     token = getattr(command, "token", None)
     if token is not None:
         _release(token, error)

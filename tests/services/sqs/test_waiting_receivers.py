@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from trunkline.kernel.caller import Caller
@@ -218,6 +218,7 @@ ACT = st.one_of(
 
 
 @given(st.lists(ACT, max_size=40))
+@example([("poll", 0), ("delete queue", 0), ("vanish", 0)])  # its queue is gone, and the answer to that on its way
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_becomes_of_receivers_those_that_wait_are_counted(history: list[tuple[str, int]]) -> None:
     async def scenario() -> None:
