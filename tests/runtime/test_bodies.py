@@ -31,3 +31,13 @@ def test_rows_that_are_no_bodies_are_not_held() -> None:
     bodies = Bodies(budget=900)
     bodies.follow(7, [(b"\x02counters", b"1"), (bytes([BODY + 1]), b"2")])
     assert bodies.held == 0
+
+
+def test_what_was_read_again_leaves_after_what_was_not() -> None:
+    bodies = Bodies(budget=1_000)
+    keys = [bytes([BODY, number]) for number in range(4)]
+    bodies.follow(1, [(key, b"x" * 100) for key in keys])
+    bodies.found(1, [(keys[0], b"x" * 100)])
+    bodies.follow(1, [(bytes([BODY, 9]), b"x" * 400)])
+    held = [body is not None for body in bodies.get(1, keys)]
+    assert held[0] and not held[1]

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def unit(*writes: tuple[bytes, bytes | None], partition: int = 1, epoch: int = 0
 
 async def on_writer(store: SqliteStore, statement: str) -> list[Any]:
     """Run a statement on the store's own writing connection."""
-    found: list[Any] = await store._run(store._jobs, lambda: store._writer.execute(statement).fetchall())
+    found: list[Any] = await store._put_job(lambda: store._writer.execute(statement).fetchall())
     return found
 
 
@@ -465,7 +466,7 @@ def test_after_a_failed_commit_nothing_is_promised_until_the_probe_has_gone_thro
 def test_a_commit_called_before_the_failure_of_an_earlier_one_was_known_is_refused(tmp_path: Path, slow: bool) -> None:
     async def scenario(store: SqliteStore) -> None:
         if slow:
-            store._aside_until = float("inf")  # every commit goes to the writer thread
+            store._commit_pace.aside_until = float("inf")  # every commit goes to the writer thread
         await store.commit([unit((b"a", b"1"))])
         await on_writer(store, "CREATE TEMP TRIGGER no BEFORE INSERT ON main.rows BEGIN SELECT RAISE(ABORT, 'no'); END")
         first = asyncio.ensure_future(store.commit([unit((b"b", b"2"))]))
@@ -509,6 +510,54 @@ def test_a_slow_disk_sends_commits_to_the_writer_thread_and_a_quick_one_takes_th
         assert await here() and await here()
 
     in_directory(tmp_path, scenario, real=Clock())
+
+
+def test_a_slow_disk_sends_reads_to_the_reader_thread_and_a_quick_one_takes_them_back(tmp_path: Path) -> None:
+    now = [0.0]
+    took = [0.0]
+
+    class Clock(RealClock):
+        def monotonic(self) -> float:
+            now[0] += took[0]
+            return now[0]
+
+    async def scenario(store: SqliteStore) -> None:
+        threads: list[str] = []
+        load = store._load
+
+        def noted(partition: int, keys: list[bytes]) -> list[bytes | None]:
+            threads.append(threading.current_thread().name)
+            return load(partition, keys)
+
+        store._load = noted  # type: ignore[method-assign]
+        await store.commit([unit((b"k", b"v"))])
+
+        async def here() -> bool:
+            assert await store.load(1, 0, [b"k", b"none"]) == [b"v", None]
+            return threads.pop() != "trunkline-reader"
+
+        took[0] = 0.0001
+        assert all([await here() for _ in range(5)])
+        took[0] = 0.01
+        assert await here() and await here(), "one slow read is no reason yet"
+        assert not await here()
+        now[0] += 10
+        took[0] = 0.0001
+        assert await here() and await here()
+
+    in_directory(tmp_path, scenario, real=Clock())
+
+
+def test_a_read_finds_another_one_under_way_and_takes_the_thread(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        await store.commit([unit((b"k", b"v"))])
+        with store._reading:
+            reading = asyncio.ensure_future(store.load(1, 0, [b"k"]))
+            await asyncio.sleep(0)
+            assert not reading.done()
+        assert await reading == [b"v"]
+
+    in_directory(tmp_path, scenario)
 
 
 def test_a_lease_that_fails_raises_a_store_error_and_gives_no_epoch_away(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from trunkline.kernel.step import BODY, Write
+from trunkline.kernel.step import BODY, Row, Write
 
 _OVERHEAD = 250
 """About what CPython spends on a key, a value and an entry of an ordered dict."""
@@ -44,6 +44,14 @@ class Bodies:
             _, oldest = rows.popitem(last=False)
             held -= len(oldest) + _OVERHEAD
         self.held = held
+
+    def found(self, partition: int, rows: Iterable[Row]) -> None:
+        """Rows were read, of which some are bodies: they are likely to be asked for next, so they leave last."""
+        held = self._rows
+        for key, _ in rows:
+            if (partition, key) in held:
+                held.move_to_end((partition, key))
+        self.follow(partition, rows)
 
     def get(self, partition: int, keys: Iterable[bytes]) -> list[bytes | None]:
         """Of each key the body, None where it is not held."""

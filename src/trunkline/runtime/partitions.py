@@ -823,7 +823,7 @@ class Partitions:
             return
         if slot.machine is not machine:
             return
-        self._bodies.follow(partition, rows)
+        self._bodies.found(partition, rows)
         self.tell(partition, Loaded(need, rows, beside, done, looked))
 
     async def _rows(self, slot: _Slot, keys: list[bytes]) -> tuple[list[Row], int]:

@@ -7,13 +7,11 @@ than SQLite's own work. Rows that are only put go to the table. Where some are
 deleted too they all go to a temporary view, ``changes``, whose triggers put a
 row with a value and delete one without.
 
-Where a commit runs: on the event loop while the disk syncs within 2 ms, for
-handing a batch to a thread and back costs more than that (each change of the
-interpreter lock's holder stops a busy loop for about 0.1 ms, several times a
-batch); and nothing is lost by waiting, for the answers wait for it anyway. When
-two took longer, the following ones go to the writer thread, so that a slow disk
-stalls nobody who does not write; now and then one is tried on the loop again.
-``_writing`` is held by whoever uses the writing connection.
+Where a commit or a read runs: on the event loop while the disk is quick, else on
+the writer's and the reader's thread, so that a slow disk stalls nobody who does
+not wait for it (see pace). Nothing is lost by committing on the loop, for the
+answers wait for it anyway. ``_writing`` and ``_reading`` are held by whoever
+uses that connection.
 
 The writer thread checkpoints: at CHECKPOINT_BYTES of WAL, and when it
 has been idle. So does returning space: freed pages go back to the disk by
@@ -32,7 +30,6 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +37,7 @@ from typing import Any, Literal
 from trunkline.kernel.step import Row
 from trunkline.kernel.time import RealClock
 from trunkline.storage.directory import DataDirectory
+from trunkline.storage.pace import Pace
 from trunkline.storage.reserve import Reserve, Space, space
 from trunkline.storage.sqlite_file import FILE, Transaction, cannot_open, connect, is_full, translated
 from trunkline.storage.store import SHARDS, Outcome, Sizes, StoreError, StoreLost, Unit
@@ -59,10 +57,7 @@ _FREE_LEAST = 1_024
 _FOLD_SECONDS = 5.0
 """Between two checkpoints that only return space, while commits come."""
 _HERE_UNITS = 512
-_SLOW_SECONDS = 0.002
-"""Two commits in a row on the event loop that take longer send the next ones to the writer thread for a while:"""
-_MOST_SLOW = 5
-"""forty times as long as the second took, and up to 320 times if that repeats itself."""
+"""Units that one commit on the event loop has at the most."""
 _ONE_STATEMENT = 1_024
 """Rows that one statement carries at the most (SQLite allows 10,922)."""
 
@@ -97,13 +92,14 @@ class SqliteStore:
         self._doubtful = False
         self._failures = 0
         self._failures_known = 0
-        # Who may use the writing connection: the event loop or the writer thread.
+        # Who may use the writing connection, and who the reading one: the event loop or the thread.
         self._clock = real.monotonic
         self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._commit_pace = Pace(self._clock)
+        self._read_pace = Pace(self._clock)
         self._turn = asyncio.Lock()
         self._last_job: asyncio.Future[Any] | None = None
-        self._aside_until = 0.0
-        self._slow = 0
         self._tended = False
         self._commits_here = 0
         self._commits_seen = 0
@@ -165,8 +161,13 @@ class SqliteStore:
         self._directory.sync()
         self._limit_wal()
         self._look_for_room()
-        for name, jobs, idle in (("writer", self._jobs, self._rest), ("reader", self._reads, None)):
-            thread = threading.Thread(target=self._work, args=(jobs, idle), name=f"trunkline-{name}", daemon=True)
+        for name, jobs, using, idle in (
+            ("writer", self._jobs, self._writing, self._rest),
+            ("reader", self._reads, self._reading, None),
+        ):
+            thread = threading.Thread(
+                target=self._work, args=(jobs, using, idle), name=f"trunkline-{name}", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
         self._tended = True
@@ -200,7 +201,7 @@ class SqliteStore:
 
     # -- threads -----------------------------------------------------------------
 
-    def _work(self, jobs: queue.SimpleQueue[Any], idle: Callable[[], bool] | None) -> None:
+    def _work(self, jobs: queue.SimpleQueue[Any], using: threading.Lock, idle: Callable[[], bool] | None) -> None:
         busy = False
         while True:
             try:
@@ -216,7 +217,7 @@ class SqliteStore:
                 return
             busy = True
             work, future = job
-            with self._writing if idle is not None else nullcontext():
+            with using:
                 try:
                     result, error = work(), None
                 except Exception as failure:
@@ -224,10 +225,19 @@ class SqliteStore:
             if future is not None:
                 self._loop.call_soon_threadsafe(_resolve, future, result, error)
 
-    async def _run(self, jobs: queue.SimpleQueue[Any], work: Callable[[], Any]) -> Any:
+    async def _read(self, work: Callable[[], Any]) -> Any:
+        """Do ``work`` with the reading connection."""
         self._check_open()
+        if self._read_pace.quick and self._reading.acquire(blocking=False):
+            begun = self._clock()
+            try:
+                return work()
+            finally:
+                self._reading.release()
+                self._read_pace.took(begun, self._clock())
+                await asyncio.sleep(0)  # whoever reads page after page lets others in between
         future = self._loop.create_future()
-        jobs.put((work, future))
+        self._reads.put((work, future))
         return await future
 
     def _put_job(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
@@ -291,7 +301,7 @@ class SqliteStore:
         self._check_open()
         try:
             async with self._turn:
-                if len(units) <= _HERE_UNITS and self._clock() >= self._aside_until:
+                if len(units) <= _HERE_UNITS and self._commit_pace.quick:
                     if self._last_job is not None:
                         await asyncio.wait((self._last_job,))
                     if self._writing.acquire(blocking=False):
@@ -311,10 +321,7 @@ class SqliteStore:
             self._commits_here += 1
         finally:
             self._writing.release()
-        took = self._clock() - begun
-        self._slow = 0 if took < _SLOW_SECONDS else min(self._slow + 1, _MOST_SLOW)
-        if self._slow > 1:
-            self._aside_until = begun + took * 10 * 2**self._slow
+        self._commit_pace.took(begun, self._clock())
         if self._wal_pages > self._wal_limit:
             self._put_job(self._checkpoint)
         elif not self._tended:
@@ -394,7 +401,7 @@ class SqliteStore:
             self._writer.execute("INSERT OR REPLACE INTO leases VALUES (-1, 1)")
 
     async def load(self, partition: int, epoch: int, keys: list[bytes]) -> list[bytes | None]:
-        values: list[bytes | None] = await self._run(self._reads, lambda: self._load(partition, keys))
+        values: list[bytes | None] = await self._read(lambda: self._load(partition, keys))
         return values
 
     def _load(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
@@ -412,9 +419,7 @@ class SqliteStore:
     async def scan(
         self, partition: int, epoch: int, start: bytes, end: bytes, limit: int, max_bytes: int = 1 << 20
     ) -> tuple[list[Row], bool]:
-        found: tuple[list[Row], bool] = await self._run(
-            self._reads, lambda: self._scan(partition, start, end, limit, max_bytes)
-        )
+        found: tuple[list[Row], bool] = await self._read(lambda: self._scan(partition, start, end, limit, max_bytes))
         return found
 
     def _scan(self, partition: int, start: bytes, end: bytes, limit: int, max_bytes: int) -> tuple[list[Row], bool]:
