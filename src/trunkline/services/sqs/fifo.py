@@ -53,7 +53,7 @@ from trunkline.services.sqs.machine import (
     sequence_of,
 )
 from trunkline.services.sqs.receipts import Receipt
-from trunkline.services.sqs.rows import ATTEMPT, MessageRow, StateRow, encode_state, u32, u64
+from trunkline.services.sqs.rows import ATTEMPT, MessageRow, StateRow, encode_state, heading, u32, u64
 from trunkline.services.sqs.tally import SentTally
 from trunkline.services.sqs.visibility import beyond_limit, expired, not_available
 
@@ -429,10 +429,10 @@ class FifoQueue(QueueMachine):
             seq = sequence_of(key)
             if seq in self._heads or seq in self._deleted:
                 continue
-            row = MessageRow.decode(value)
-            head = Head(seq, row.sent, 0, row.group, row.receives_before, row.first_received, False)
+            _, sent, _, group, before, first = heading(value)
+            head = Head(seq, sent, 0, group, before, first, False)
             self._line_up(head)
-            groups[row.group] = None
+            groups[group] = None
             state = states.get(seq)
             if state is not None:
                 head.receives, head.first, head.until = state.receives, state.first_received, state.visible_at

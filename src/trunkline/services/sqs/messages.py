@@ -179,7 +179,7 @@ def _read_attribute_value(name: str, value: dict[str, Any]) -> Attribute:
 
 
 @lru_cache(1_024)
-def _plain_tail(sender: str) -> bytes:
+def plain_tail(sender: str) -> bytes:
     """The tail of a message without attributes, up to its body: the same for all messages of a sender."""
     who = sender.encode()
     return bytes((len(who),)) + who + b"\0\0\0"
@@ -187,7 +187,7 @@ def _plain_tail(sender: str) -> bytes:
 
 def encode_tail(sender: str, trace: str, attributes: list[Attribute], body: bytes) -> bytes:
     if not trace and not attributes:
-        return _plain_tail(sender) + body
+        return plain_tail(sender) + body
     who, path = sender.encode(), trace.encode()
     parts = [bytes((len(who),)), who, len(path).to_bytes(2, "big"), path, bytes((len(attributes),))]
     for each in attributes:

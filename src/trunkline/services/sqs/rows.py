@@ -60,6 +60,8 @@ DEDUPLICATION = b"\x70"
 ATTEMPT = b"\x05"
 
 _FIXED = struct.Struct(">BBQQIQ16s16sI")
+_HEADING = struct.Struct(">BBQQIQ")
+"""What of it a head is made of."""
 _STATE = struct.Struct(">BQIQ")
 _ID, _MD5 = slice(30, 46), slice(46, 62)
 """Where they stand in a message row."""
@@ -101,6 +103,19 @@ def glance(value: bytes) -> tuple[bytes, bytes, bytes]:
         at += 1 + value[at]
         at += 2 + int.from_bytes(value[at : at + 2], "big")
     return value[_ID], value[_MD5], value[at:]
+
+
+def heading(value: bytes) -> tuple[int, int, int, str, int, int]:
+    """Of a message row (flags, sent, due, group, receives before, first received): all that a head keeps.
+
+    ValueError for an unknown version.
+    """
+    version, flags, sent, due, before, first = _HEADING.unpack_from(value)
+    if version != VERSION:
+        raise ValueError(f"message row of unknown version {version}")
+    length = value[_FIXED.size]
+    group = value[_FIXED.size + 1 : _FIXED.size + 1 + length].decode() if length else ""
+    return flags, sent, due, group, before, first
 
 
 @dataclass(slots=True)

@@ -63,6 +63,7 @@ from trunkline.services.sqs.rows import (
     StateRow,
     encode_message,
     encode_state,
+    heading,
     u64,
 )
 from trunkline.services.sqs.tally import Tally
@@ -402,16 +403,14 @@ class StandardQueue(QueueMachine):
             seq = sequence_of(key)
             if seq in self._heads or seq in self._deleted:
                 continue
-            row = MessageRow.decode(value)
+            flags, sent, due, group, before, first = heading(value)
             state = states.get(seq)
-            if state is None and row.flags & FLAG_DELAYED:
+            if state is None and flags & FLAG_DELAYED:
                 continue
-            self._install(seq, row, state, now)
+            self._install(Head(seq, sent, due, group, before, first, bool(flags & FLAG_MOVED)), state, now)
 
-    def _install(self, seq: int, row: MessageRow, state: StateRow | None, now: Millis) -> None:
-        moved = bool(row.flags & FLAG_MOVED)
-        head = Head(seq, row.sent, row.due, row.group, row.receives_before, row.first_received, moved)
-        self._heads[seq] = head
+    def _install(self, head: Head, state: StateRow | None, now: Millis) -> None:
+        self._heads[head.seq] = head
         if state is None:
             head.queued = True
             self._fresh.append(head)
