@@ -143,8 +143,10 @@ def test_duplicates_within_one_batch_are_found() -> None:
 
 def test_deduplication_survives_a_restart() -> None:
     desk = Fifo()
-    for number in range(2_500):  # more than two pages of memory
+    for number in range(6_500):  # a run, and more than two pages behind it
         desk.put(f"a{number}")
+    desk.restart()
+    assert desk.put("x", group="a", deduplication="a6499") == ["a6499"]
     desk.restart()
     assert desk.put("x", group="a", deduplication="a7") == ["a7"]
     desk.restart()

@@ -27,6 +27,7 @@ from trunkline.node import Node
 from trunkline.runtime import system
 from trunkline.services.sqs import rows as layout
 from trunkline.services.sqs.catalogue import DELETED, ENTRY
+from trunkline.services.sqs.deduplication import entries_of, entry_of
 from trunkline.services.sqs.messages import decode_tail
 from trunkline.services.sqs.rows import MessageRow, StateRow
 from trunkline.settings import Settings
@@ -176,7 +177,10 @@ class Found:
                 case layout.DELAYED:
                     queue.delayed.add(number)
                 case layout.DEDUPLICATION:
-                    queue.memory[uuid_text(value[:16])] = int.from_bytes(rest[:8], "big")
+                    _, id_, accepted, _ = entry_of(value)
+                    queue.memory[uuid_text(id_)] = accepted
+                case layout.DEDUPLICATION_RUN:
+                    queue.memory |= {uuid_text(id_): accepted for _, id_, accepted, _ in entries_of(value)}
                 case layout.SENT_INDEX | layout.ATTEMPT:
                     pass
                 case _:

@@ -1,84 +1,229 @@
 """What a FIFO queue remembers of the last five minutes' sends (aws/sqs.md section 8).
 
-    70 gen accepted u64, key 16s      id 16s, sequence u64
+    71 gen sequence u64                  an entry: a send that is in no run yet
+    72 gen accepted u64, sequence u64    a run of entries; accepted and sequence are its last one's
+                                         256 times u16, then the entries in the order of their first byte
+
+    entry: key 12s, id 16s, accepted u64, sequence u64
 
 The key is a digest of the deduplication id, with the group if the scope is the
-message group. All of the window is in memory, so a send decides without a
-read; after a restart the rows of the window are read first, and senders wait.
-A duplicate does not extend the window. Rows leave in the order of their time.
+message group. A send decides without a read, so all of the window is in
+memory, but as nothing but its 44 bytes: entries lie end to end in buckets by
+their key, which the garbage collector does not look at, and are found by a
+search for the key's bytes. There are about as many buckets as ``_FULL`` asks
+for at any time, for one after the other is split in two when that is due
+(linear hashing), so that no send pays for all.
+
+A send writes a row of its own. When there are ``run`` of them they are written
+once more as one row, and swept. A run's entries stand by their first byte, and
+so do the first 256 buckets: after a restart a million entries are taken up by
+copying 256 slices of each of 244 rows, and not one by one. Meanwhile senders
+wait. A duplicate does not extend the window. Rows leave in the order of their
+time.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import struct
+from collections import Counter, deque
 from hashlib import blake2b
+from operator import itemgetter
 
 from trunkline.kernel.step import Row, Step
 from trunkline.kernel.time import Millis
-from trunkline.services.sqs.rows import DEDUPLICATION, u32, u64
+from trunkline.services.sqs.rows import DEDUPLICATION, DEDUPLICATION_RUN, u32, u64
 
 WINDOW: Millis = 300_000
+RUN = 4_096
+"""Entries in a run: made of single ones in about 2 ms, and some 180 KB."""
+_FULL = 16
+"""Entries for each bucket. More would be searched for longer; with fewer the buckets themselves take room."""
+_FIRST_BYTES = 256
+_TIDY_SENDS = 16
+_TIDY_AFTER: Millis = 1_000
+"""After so many sends, or so long, the next one tidies up: it does about as much as came since, whatever there is."""
+_SPLIT = 1_024
+"""Entries that it moves to other buckets, or one bucket."""
+_TIDIED = 4
+"""Buckets that it rids of what is past the window: all have their turn while a quarter of what is in them comes."""
 _FORGOTTEN = 32
-"""Rows past the window that one send deletes: more than it adds."""
+"""Rows past the window that it deletes."""
+
+_KEY = 12
+_LAYOUT = struct.Struct(">12s16sQQ")
+_ENTRY = _LAYOUT.size
+_ACCEPTED, _SEQUENCE = 28, 36
+"""Where they stand in an entry."""
+_COUNTS = struct.Struct(f">{_FIRST_BYTES}H")
 
 
 def key_of(deduplication: str, group: str) -> bytes:
     """``group`` is "" where the scope is the queue."""
-    return blake2b(f"{group}\0{deduplication}".encode(), digest_size=16).digest()
+    return blake2b(f"{group}\0{deduplication}".encode(), digest_size=_KEY).digest()
+
+
+def entries_of(run: bytes) -> list[tuple[bytes, bytes, Millis, int]]:
+    """What a run's row says: (key, id, accepted, sequence) of each send, in no order."""
+    return list(_LAYOUT.iter_unpack(run[_COUNTS.size :]))
+
+
+def entry_of(value: bytes) -> tuple[bytes, bytes, Millis, int]:
+    """What the row of a single send says, likewise."""
+    found: tuple[bytes, bytes, Millis, int] = _LAYOUT.unpack(value)
+    return found
 
 
 class Deduplication:
-    """What is remembered of a send is one string of bytes, the row's key and value behind the prefix, which the garbage
-    collector does not look at: a million of them are about 250 MB, and no pause."""
+    """``complete``: there is nothing to be read from the store. ``run``: how many sends make a run, for tests."""
 
-    def __init__(self, generation: int, complete: bool) -> None:
-        """``complete``: there is nothing to be read from the store."""
-        self.prefix = DEDUPLICATION + u32(generation)
+    def __init__(self, generation: int, complete: bool, run: int = RUN) -> None:
         self.complete = complete
-        self._known: dict[bytes, bytes] = {}
-        self._order: deque[bytes] = deque()
-
-    def original(self, key: bytes, now: Millis) -> tuple[bytes, int] | None:
-        """(id, sequence) of the message that ``key`` was accepted for inside the window."""
-        found = self._known.get(key)
-        if found is None or _accepted(found) + WINDOW <= now:
-            return None
-        return found[_KEY_END:_ID_END], int.from_bytes(found[_ID_END:], "big")
-
-    def remember(self, key: bytes, id_: bytes, sequence: int, now: Millis, step: Step) -> None:
-        row, value = u64(now) + key, id_ + u64(sequence)
-        self._add(key, row + value)
-        step.writes.append((self.prefix + row, value))
-
-    def _add(self, key: bytes, entry: bytes) -> None:
-        self._known[key] = entry
-        self._order.append(entry)
-
-    def forget(self, now: Millis, step: Step) -> None:
-        """Let go of what is past the window."""
-        order = self._order
-        for _ in range(_FORGOTTEN):
-            if not order or _accepted(order[0]) + WINDOW > now:
-                return
-            entry = order.popleft()
-            step.writes.append((self.prefix + entry[:_KEY_END], None))
-            key = entry[_TIME_END:_KEY_END]
-            if self._known.get(key) is entry:  # else it was accepted anew
-                del self._known[key]
-
-    def load(self, rows: list[Row]) -> None:
-        """Take up rows of the store, in the order of their keys."""
-        width = len(self.prefix)
-        for row, value in rows:
-            self._add(row[width + _TIME_END :], row[width:] + value)
+        self.singles = DEDUPLICATION + u32(generation)
+        self.runs = DEDUPLICATION_RUN + u32(generation)
+        self._run = run
+        self._buckets = [bytearray()]
+        # Buckets in full rounds of splitting are a power of two: places are taken modulo _round, and those below _next
+        # have been split in this round already.
+        self._round = 1
+        self._next = 0
+        self._cursor = 0
+        self._held = 0
+        self._latest: Millis = 0
+        self._single: list[bytes] = []
+        """The entries that are in no run, in the order of their sequence."""
+        self._run_keys: deque[bytes] = deque()
+        self._tidy_at: Millis = 0
+        self._tidy_from = 0
 
     def __len__(self) -> int:
-        return len(self._known)
+        """How many entries are in memory; some may be past the window."""
+        return self._held
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes they take."""
+        return _ENTRY * self._held * 9 // 8 + 64 * len(self._buckets) + 85 * len(self._single)
+
+    def _bucket(self, key: bytes) -> bytearray:
+        place = int.from_bytes(key[:4], "little")
+        at = place % self._round
+        return self._buckets[at if at >= self._next else place % (2 * self._round)]
+
+    def accept(self, key: bytes, id_: bytes, sequence: int, now: Millis, step: Step) -> tuple[bytes, int] | None:
+        """(id, sequence) of the message that ``key`` was accepted for inside the window. If there is none, this one is
+        it from now on, and None is returned."""
+        bucket = self._bucket(key)
+        at = bucket.find(key)
+        while at >= 0:
+            if at % _ENTRY == 0:
+                _, found, accepted, original = _LAYOUT.unpack_from(bucket, at)
+                if accepted + WINDOW > now:
+                    return found, original
+            at = bucket.find(key, at + 1)
+        entry = _LAYOUT.pack(key, id_, now, sequence)
+        bucket += entry
+        self._held += 1
+        self._latest = now
+        self._single.append(entry)
+        step.writes.append((self.singles + entry[_SEQUENCE:], entry))
+        return None
+
+    def tidy(self, now: Millis, step: Step) -> None:
+        """Before a send, what sends do for each other: make a run, keep the buckets short, forget what is past."""
+        if self._held < self._tidy_from and now < self._tidy_at:
+            return
+        if len(self._single) >= self._run:
+            self._close_run(step)
+        past = now - WINDOW
+        more = self._forget(past, step)
+        if self._latest <= past:
+            self._buckets, self._round, self._next, self._cursor, self._held = [bytearray()], 1, 0, 0, 0
+        if self._held > _FULL * len(self._buckets):
+            self._split()
+        self._shorten(past)
+        self._tidy_from = self._held + min(_TIDY_SENDS, self._run)
+        self._tidy_at = now + (0 if more else _TIDY_AFTER)
+
+    def _close_run(self, step: Step) -> None:
+        entries, self._single = self._single, []
+        *_, accepted, sequence = _LAYOUT.unpack(entries[-1])
+        entries.sort(key=itemgetter(0))  # it is stable: of the same first byte they stay in the order of their time
+        counts = Counter(map(itemgetter(0), entries))
+        key = self.runs + u64(accepted) + u64(sequence)
+        step.writes.append((key, _COUNTS.pack(*(counts[first] for first in range(_FIRST_BYTES))) + b"".join(entries)))
+        step.sweeps.append((self.singles, self.singles + u64(sequence + 1)))
+        self._run_keys.append(key)
+
+    def _split(self) -> None:
+        moved = 0
+        buckets = self._buckets
+        while moved < _SPLIT and self._held > _FULL * len(buckets):
+            byte, bit = divmod(self._round.bit_length() - 1, 8)
+            bit = 1 << bit
+            whole = bytes(buckets[self._next])
+            entries = [whole[at : at + _ENTRY] for at in range(0, len(whole), _ENTRY)]
+            buckets[self._next] = bytearray().join([entry for entry in entries if not entry[byte] & bit])
+            buckets.append(bytearray().join([entry for entry in entries if entry[byte] & bit]))
+            moved += len(entries)
+            self._next += 1
+            if self._next == self._round:
+                self._round, self._next = 2 * self._round, 0
+
+    def _forget(self, past: Millis, step: Step) -> bool:
+        """Delete rows that are past the window; True if there are more."""
+        single, keys = self._single, self._run_keys
+        lapsed = 0
+        for entry in single[:_FORGOTTEN]:
+            if _accepted(entry, 0) > past:
+                break
+            step.writes.append((self.singles + entry[_SEQUENCE:], None))
+            lapsed += 1
+        del single[:lapsed]
+        start = len(self.runs)
+        while keys and int.from_bytes(keys[0][start : start + 8], "big") <= past:
+            step.writes.append((keys.popleft(), None))
+        return lapsed == _FORGOTTEN
+
+    def _shorten(self, past: Millis) -> None:
+        for _ in range(_TIDIED):
+            self._cursor = (self._cursor + 1) % len(self._buckets)
+            bucket = self._buckets[self._cursor]
+            end = 0
+            while end < len(bucket) and _accepted(bucket, end) <= past:
+                end += _ENTRY
+            if end:
+                del bucket[:end]
+                self._held -= end // _ENTRY
+
+    # -- after a restart -----------------------------------------------------------
+
+    def load_runs(self, rows: list[Row]) -> None:
+        """Take up runs of the store, in the order of their keys, before all single entries."""
+        if self._round < _FIRST_BYTES:
+            self._buckets = [bytearray() for _ in range(_FIRST_BYTES)]
+            self._round = _FIRST_BYTES
+        for key, run in rows:
+            at = _COUNTS.size
+            for bucket, count in zip(self._buckets, _COUNTS.unpack_from(run), strict=True):
+                bucket += run[at : at + count * _ENTRY]
+                at += count * _ENTRY
+            self._held += (len(run) - _COUNTS.size) // _ENTRY
+            self._latest = int.from_bytes(key[-16:-8], "big")
+            self._run_keys.append(key)
+
+    def load_singles(self, rows: list[Row]) -> None:
+        """Take up single entries, likewise."""
+        for _, entry in rows:
+            self._bucket(entry[:_KEY]).extend(entry)
+            self._single.append(entry)
+            self._held += 1
+            self._latest = _accepted(entry, 0)
+
+    @property
+    def after_runs(self) -> bytes:
+        """Where the single entries begin that are in no run."""
+        return self.singles + (u64(int.from_bytes(self._run_keys[-1][-8:], "big") + 1) if self._run_keys else b"")
 
 
-_TIME_END, _KEY_END, _ID_END = 8, 24, 40
-"""Where the parts of an entry end: accepted at, key, id; the sequence is the rest."""
-
-
-def _accepted(entry: bytes) -> Millis:
-    return int.from_bytes(entry[:_TIME_END], "big")
+def _accepted(entries: bytes | bytearray, at: int) -> Millis:
+    return int.from_bytes(entries[at + _ACCEPTED : at + _SEQUENCE], "big")

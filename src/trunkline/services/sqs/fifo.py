@@ -38,7 +38,7 @@ from trunkline.services.sqs.commands import (
     Taken,
     Verdicts,
 )
-from trunkline.services.sqs.deduplication import WINDOW, Deduplication, key_of
+from trunkline.services.sqs.deduplication import RUN, WINDOW, Deduplication, key_of
 from trunkline.services.sqs.machine import (
     EXPIRED_AT_MOST,
     GONE,
@@ -63,6 +63,8 @@ _FIRST_SEQUENCE = 18_849_496_460_467_696_128
 """Sequence numbers have 20 digits, and are not consecutive."""
 _STRIDE = 256
 _MEMORY_PAGE = 1_000
+_BEHIND = b"\xff" * 17
+"""What is behind every row of a generation."""
 _FORGOTTEN = 10
 """Receive request attempts past the window that one receive deletes: more than it adds."""
 
@@ -109,7 +111,7 @@ class FifoQueue(QueueMachine):
         self._lines: dict[str, deque[Head]] = {}
         self._open: deque[str] = deque()
         self._listed: set[str] = set()
-        self._memory = Deduplication(self._generation, complete=True)
+        self._memory = Deduplication(self._generation, complete=True, run=min(RUN, self._window))
         self._held: list[Send] = []
         # In the order of their time. Ordered: a plain dict would be searched for its first entry past all that left.
         self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
@@ -123,7 +125,7 @@ class FifoQueue(QueueMachine):
 
     @property
     def weight(self) -> int:
-        return super().weight + 250 * len(self._memory)
+        return super().weight + self._memory.weight
 
     @property
     def idle(self) -> bool:
@@ -147,32 +149,31 @@ class FifoQueue(QueueMachine):
         self._send_now(command, now, step)
         self._finish(now, step)
 
-    def _ask_memory(self, now: Millis, step: Step, after: bytes = b"") -> None:
+    def _ask_memory(self, now: Millis, step: Step) -> None:
+        """First the runs, then the single entries behind them."""
         if not self._asked("memory"):
-            prefix = self._memory.prefix
-            start = after or prefix + u64(max(0, now - WINDOW))
-            if not after:
-                step.sweeps.append((prefix, start))  # what was left behind when the queue left memory
-            self._ask(step, Need(start, prefix + b"\xff" * 25, _MEMORY_PAGE), "memory")
+            runs = self._memory.runs
+            start = runs + u64(max(0, now - WINDOW + 1))
+            step.sweeps.append((runs, start))  # what was left behind when the queue left memory
+            self._ask(step, Need(start, runs + _BEHIND, _MEMORY_PAGE), "memory", self._memory.load_runs)
 
     def _send_now(self, command: Send, now: Millis, step: Step) -> None:
         ids, sequences = [], []
         settings = self.settings
+        self._memory.tidy(now, step)
         for draft in command.drafts:
             key = key_of(draft.deduplication, draft.group if settings.deduplicate_per_group else "")
-            original = self._memory.original(key, now)
+            original = self._memory.accept(key, draft.id, self._next_seq, now, step)
             if original is None:
                 original = (draft.id, self._next_seq)
                 row = MessageRow(
                     0, now, 0, 0, 0, draft.id, draft.md5, draft.size, draft.group, draft.deduplication, "", draft.tail
                 )
-                self._memory.remember(key, *original, now, step)
                 self._add(row, now, step)
             else:
                 self._traffic.duplicates += 1
             ids.append(original[0])
             sequences.append(self._public(original[1]))
-        self._memory.forget(now, step)
         step.answers.append((command.token, Sent(ids, sequences)))
 
     def _add(self, row: MessageRow, now: Millis, step: Step) -> None:
@@ -452,11 +453,16 @@ class FifoQueue(QueueMachine):
     def _load_more(self, kind: str, about: Any, command: Loaded, now: Millis, step: Step) -> None:
         if kind != "memory":
             return
-        self._memory.load(command.rows)
+        memory = self._memory
+        about(command.rows)
         if not command.done:
-            self._ask_memory(now, step, command.rows[-1][0] + b"\0")
+            self._ask(step, Need(command.rows[-1][0] + b"\0", command.need.end, _MEMORY_PAGE), "memory", about)
             return
-        self._memory.complete = True
+        if about == memory.load_runs:
+            need = Need(memory.after_runs, memory.singles + _BEHIND, _MEMORY_PAGE)
+            self._ask(step, need, "memory", memory.load_singles)
+            return
+        memory.complete = True
         held, self._held = self._held, []
         for send in held:
             self._send_now(send, now, step)

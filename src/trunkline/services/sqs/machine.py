@@ -55,6 +55,7 @@ from trunkline.services.sqs.rows import (
     COUNTERS,
     COUNTS,
     DEDUPLICATION,
+    DEDUPLICATION_RUN,
     DELAYED,
     FLAG_MOVED,
     HISTOGRAM,
@@ -82,6 +83,10 @@ _LOOKED_AT = 256
 """Heads among which the oldest is looked for."""
 _HELPFUL = frozenset({"page", "delayed", "memory"})
 """Rows under way that can bring a waiting receiver a message."""
+_OF_A_GENERATION = (
+    COUNTERS, HISTOGRAM, ATTEMPT, MESSAGE, STATE, DELAYED, SENT_INDEX, DEDUPLICATION, DEDUPLICATION_RUN,
+)  # fmt: skip
+"""Rows that a purge leaves behind."""
 _EXPIRING = frozenset({"expire", "expire moved", "expire found"})
 EXPIRED_AT_MOST = 100
 """Messages past their retention that one receive deletes on its way; the rest leaves page by page."""
@@ -687,7 +692,7 @@ class QueueMachine(ABC):
         stalled, receivers = self._stalled, self._after_load
         peeking = [about for kind, about in self._needs.values() if kind == "peek"]
         old = u32(self._generation)
-        for prefix in (COUNTERS, HISTOGRAM, ATTEMPT, MESSAGE, STATE, DELAYED, SENT_INDEX, DEDUPLICATION):
+        for prefix in _OF_A_GENERATION:
             step.sweeps.append((prefix + old, prefix + u32(self._generation + 1)))
         if self._moves.running is not None:
             self._moves.end("COMPLETED", step)

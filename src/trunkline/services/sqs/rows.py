@@ -14,7 +14,8 @@ the older generations is dead at once and swept later.
     50 gen seq u64                        its state, from the first receive on
     60 gen due u64, seq u64               delayed index, until the first receive: head of the message
     68 gen sent u64, seq u64              messages whose sent time is out of sequence order (dead letters)
-    70 gen accepted u64, key 16s          FIFO: deduplication memory (see deduplication)
+    71 gen seq u64                        FIFO: a send of the last minutes (see deduplication)
+    72 gen accepted u64, seq u64          FIFO: many of them
 
 A message row:
 
@@ -56,7 +57,8 @@ MESSAGE = b"\x40"
 STATE = b"\x50"
 DELAYED = b"\x60"
 SENT_INDEX = b"\x68"
-DEDUPLICATION = b"\x70"
+DEDUPLICATION = b"\x71"
+DEDUPLICATION_RUN = b"\x72"
 ATTEMPT = b"\x05"
 
 _FIXED = struct.Struct(">BBQQIQ16s16sI")
