@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from trunkline.http.binding import bind
 from trunkline.http.connections import Limits, Unsent
 from trunkline.http.server import (
+    _NAMES,
     MAX_HEADER_BYTES,
     MAX_PIPELINED,
     Exchange,
@@ -1405,3 +1406,8 @@ def test_valid_requests_split_anywhere_are_all_answered(wanted: list[Any], cuts:
         assert data[0].count(b"HTTP/1.1 200 OK\r\n") == len(wanted)
 
     serving(handler, scenario)
+
+
+@given(st.sampled_from(sorted(_NAMES)) | st.from_regex(rb"[A-Za-z-]{1,20}", fullmatch=True))
+def test_a_name_that_is_looked_up_is_the_one_that_would_be_made(name: bytes) -> None:
+    assert _NAMES.get(name, name.decode().lower()) == name.decode().lower()

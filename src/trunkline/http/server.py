@@ -86,6 +86,16 @@ _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for stat
 _NOT_IN_A_HEADER = re.compile("[\r\n\0]+")
 _AUTHORITY = re.compile("https?://([^/?#]*)", re.IGNORECASE)
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_NAMES = {
+    spelling.encode(): name.lower()
+    for name in (
+        "Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type", "Host",
+        "User-Agent", "X-Amz-Content-SHA256", "X-Amz-Date", "X-Amz-Target", "X-Amz-User-Agent", "amz-sdk-invocation-id",
+        "amz-sdk-request",
+    )
+    for spelling in (name, name.lower(), name.title())
+}  # fmt: skip
+"""What clients send with every request, as they spell it: looked up in a third of the time that making it takes."""
 _SLASH = ord("/")
 _SPACES = " \t"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -412,13 +422,18 @@ class _Connection(asyncio.Protocol):
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value) + _HEADER)
+        self._head_size = size = self._head_size + len(name) + len(value) + _HEADER
+        if size > MAX_HEADER_BYTES:
+            self._count_head(0)
         if not self._in_head:
             return  # a trailer, which may not pose as a header
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        key = _NAMES.get(name) or name.decode("latin-1").lower()
         headers = self._headers
-        # The parser leaves spaces behind a value, which are no part of it: they may not come to stand inside.
-        headers[key] = f"{headers[key].rstrip(_SPACES)},{text}" if key in headers else text
+        if key in headers:
+            # The parser leaves spaces behind a value, which are no part of it: they may not come to stand inside.
+            headers[key] = f"{headers[key].rstrip(_SPACES)},{value.decode('latin-1')}"
+        else:
+            headers[key] = value.decode("latin-1")
 
     def _count_head(self, size: int) -> None:
         self._head_size += size
