@@ -17,7 +17,7 @@ import pytest
 
 from trunkline.kernel.time import RealClock
 from trunkline.storage import reserve as reserves
-from trunkline.storage import sqlite_file
+from trunkline.storage import sqlite, sqlite_file
 from trunkline.storage.directory import LOCK, DataDirectoryInUse
 from trunkline.storage.sqlite import SqliteStore
 from trunkline.storage.sqlite_file import FILE, NewerFormat, read_rows
@@ -415,6 +415,53 @@ def test_space_goes_back_to_the_disk_while_a_few_commits_a_second_come(tmp_path:
         assert (tmp_path / FILE).stat().st_size < full // 4
 
     in_directory(tmp_path, scenario, durability="os")
+
+
+def test_what_stays_free_goes_back_to_the_disk_beside_commits_though_it_is_a_small_part_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_LONG_FREE_SECONDS", 0.2)
+
+    async def scenario(store: SqliteStore) -> None:
+        keys = [b"%05d" % n for n in range(12_000)]
+        for at in range(0, len(keys), 1_000):
+            await store.commit([unit(*((key, bytes(4_000)) for key in keys[at : at + 1_000]))])
+        await on_writer(store, "PRAGMA wal_checkpoint(TRUNCATE)")
+        full = (tmp_path / FILE).stat().st_size
+        while not await store.erase(1, b"", b"02400", 500):
+            pass
+        end = time.monotonic() + 30
+        while (tmp_path / FILE).stat().st_size >= 0.85 * full and time.monotonic() < end:
+            await store.commit([unit((b"k", b"v"))])
+            await asyncio.sleep(0.02)
+        assert (tmp_path / FILE).stat().st_size < 0.85 * full
+
+    in_directory(tmp_path, scenario, durability="os")
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_a_log_of_which_every_row_takes_a_page_does_not_become_much_longer_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, erased: bool
+) -> None:
+    limit = 4_000_000
+    monkeypatch.setattr(sqlite, "CHECKPOINT_BYTES", limit)
+    log = tmp_path / f"{FILE}-wal"
+
+    async def scenario(store: SqliteStore) -> int:
+        keys = [b"%06d" % n for n in range(60_000)]
+        for at in range(0, len(keys), 1_000):
+            await store.commit([unit(*((key, bytes(300)) for key in keys[at : at + 1_000]))])
+        longest = 0
+        for first in range(4):
+            for at in range(first, len(keys), 1_000):
+                if erased:
+                    await store.erase(1, keys[at], keys[at + 20], 20)
+                else:
+                    await store.commit([unit(*((key, None) for key in keys[at : at + 1_000 : 20]))])
+                longest = max(longest, log.stat().st_size)
+        return longest
+
+    assert limit // 4 < in_directory(tmp_path, scenario, durability="os") < 4 * limit
 
 
 def test_a_slow_reader_of_a_dump_holds_up_no_commit_and_no_checkpoint(tmp_path: Path) -> None:

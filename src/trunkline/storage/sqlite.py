@@ -44,16 +44,22 @@ from trunkline.storage.store import SHARDS, Outcome, Sizes, StoreError, StoreLos
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_BYTES = 80_000_000
+CHECKPOINT_BYTES = 16_000_000
+"""Folding in 80 MB stopped every commit for 70 ms. There are more pauses so, and they take no more together."""
 _IDLE_SECONDS = 0.25
 _RETURN_SECONDS = 0.01
 """The same, while space goes back to the disk: its steps are short, and a file of many gigabytes needs many."""
 _VACUUM_PAGES = 256
 _WAL_LEAST = 256
 """Pages of WAL that are worth a checkpoint, however small the disk."""
-_LOOK_PAGES = 256
-"""Pages of WAL between two looks at how much room the disk has."""
+_LOOK_PAGES = 64
+"""Pages of WAL between two looks at its length, and at how much room the disk has."""
+_MOST_WRONG = 16.0
+_DELETE_BYTES = 256
+"""What a delete counts for: it writes a page anew, mostly with its neighbours."""
 _FREE_LEAST = 1_024
+_LONG_FREE_SECONDS = 10.0
+"""What has been free for so long is not taken up again soon by what comes."""
 _FOLD_SECONDS = 5.0
 """Between two checkpoints that only return space, while commits come."""
 _HERE_UNITS = 512
@@ -103,7 +109,15 @@ class SqliteStore:
         self._tended = False
         self._commits_here = 0
         self._commits_seen = 0
+        # About how many pages the WAL has since it began anew: as guessed of the rows, as that was wrong the last time,
+        # and the greatest length of its file.
+        self._guessed = 0
+        self._wrong = 1.0
         self._wal_pages = 0
+        self._wal_longest = 0
+        # The least number of free pages of late, and since when.
+        self._least_free = 0
+        self._least_since = 0.0
         self._page_size = 0
         self._wal_limit = 0
         self._looked_at = 0
@@ -371,10 +385,8 @@ class SqliteStore:
         size = 0
         for (partition, key), value in last.items():
             flat += (partition, key, value)
-            size += 64 if value is None else len(value)
-        self._wal_pages += self._pages(size)
-        if self._wal_pages > self._looked_at + _LOOK_PAGES:
-            self._look_for_room()
+            size += _DELETE_BYTES if value is None else len(value)
+        self._logged(self._pages(size))
         try:
             if len(last) <= _ONE_STATEMENT:
                 # A transaction by itself: written and synced in one go, without the interpreter lock.
@@ -460,7 +472,7 @@ class SqliteStore:
                 ).fetchall()
         except sqlite3.Error as error:
             raise self._met(error) from error
-        self._wal_pages += self._pages(sum(size for (size,) in gone))
+        self._logged(self._pages(sum(size for (size,) in gone)))
         if self._wal_pages > self._wal_limit:
             self._checkpoint()
         return len(gone) < limit
@@ -469,7 +481,8 @@ class SqliteStore:
 
     def _checkpoint(self, mode: str = "RESTART") -> bool:
         """Fold the WAL into the file. False if a reader stood in the way: it is tried again when more has come."""
-        self._wal_pages = self._looked_at = 0
+        # If it is put off it is tried again when some more has come.
+        self._wal_pages = self._looked_at = self._wal_limit * 7 // 8
         self._folded = self._clock()
         try:
             if self._growth() > self._reserve.free:
@@ -481,6 +494,9 @@ class SqliteStore:
             log.warning("Checkpoint put off: %s", error)
             return False
         self._limit_wal()
+        if folded:
+            self._guessed = self._wal_pages = self._looked_at = 0
+            self._wal_longest = self._log_length()
         return folded
 
     def _fold(self, mode: str) -> bool:
@@ -494,12 +510,36 @@ class SqliteStore:
             if not self._fold("RESTART"):
                 return False
             self._write_probe()
-        [(busy, *_)] = self._writer.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+        [(busy, pages, _)] = self._writer.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+        if pages > _WAL_LEAST and self._guessed:
+            self._wrong = min(_MOST_WRONG, max(1.0, pages / self._guessed))
         return not busy
 
     def _pages(self, size: int) -> int:
-        """About how many pages ``size`` bytes of rows make in the WAL; its file's length does not tell."""
+        """About how many pages ``size`` bytes of rows make in the WAL."""
         return 3 + size // (self._page_size // 2)
+
+    def _logged(self, pages: int) -> None:
+        """The WAL takes up about ``pages`` more. They may be many times as many, where few rows lie on each page.
+
+        How many there were a checkpoint tells, and the next guess is as wrong as that. The length of the file does not,
+        for it is written from its beginning again and again; but when it grows it does.
+        """
+        self._guessed += pages
+        self._wal_pages += int(pages * self._wrong)
+        if self._wal_pages > self._looked_at + _LOOK_PAGES:
+            self._look_for_room()
+            length = self._log_length()
+            if length > self._wal_longest:
+                self._wal_longest = length
+                self._wal_pages = self._looked_at = max(self._wal_pages, length)
+
+    def _log_length(self) -> int:
+        """Of the WAL's file, in pages."""
+        try:
+            return (self._path / (FILE + "-wal")).stat().st_size // self._page_size
+        except OSError:
+            return 0
 
     def _limit_wal(self) -> None:
         """The WAL may not take the room that is needed to fold it in."""
@@ -529,7 +569,7 @@ class SqliteStore:
         self._look_for_room()
         if self._dirty and not self._doubtful:
             try:
-                if self._freed and (quiet or self.short or self._returning or self._mostly_free()):
+                if self._freed and (quiet or self.short or self._returning or self._free_for_long()):
                     self._returning = True
                     share = 8 if self.short else 1 if quiet else 4
                     self._freed = self._vacuum(_VACUUM_PAGES // share)
@@ -560,11 +600,16 @@ class SqliteStore:
             log.error("The disk is nearly full: nothing more is taken until there is room")
             self.short = True
 
-    def _mostly_free(self) -> bool:
-        """Is much more of the file free than is taken up again soon by what comes?"""
+    def _free_for_long(self) -> bool:
+        """Is more of the file free than is taken up again soon by what comes: much of it now, or some for a while?"""
         [(free,)] = self._writer.execute("PRAGMA freelist_count").fetchall()
         [(pages,)] = self._writer.execute("PRAGMA page_count").fetchall()
-        return bool(free > _FREE_LEAST and free * 4 > pages)
+        now = self._clock()
+        self._least_free = min(self._least_free, free)
+        least = 0
+        if now > self._least_since + _LONG_FREE_SECONDS:
+            least, self._least_free, self._least_since = self._least_free, free, now
+        return bool(free > _FREE_LEAST and free * 4 > pages) or least > max(_FREE_LEAST, pages // 100)
 
     def _vacuum(self, pages: int) -> bool:
         """Return up to ``pages`` free pages to the disk; True if more are left."""
@@ -572,7 +617,7 @@ class SqliteStore:
         if free:
             # execute() would step the pragma once and free one page.
             self._writer.executescript(f"PRAGMA incremental_vacuum({pages})")
-            self._wal_pages += 2 * min(free, pages)
+            self._logged(2 * min(free, pages))
         return bool(free > pages)
 
 
