@@ -227,6 +227,8 @@ class _Connection(asyncio.Protocol):
         self._drop_body()
         self._drop_held()
         self._forget()
+        # It holds methods of this connection: without the garbage collector neither would leave memory.
+        self._parser = None
         self._server.lost()
 
     def _forget(self) -> None:

@@ -15,7 +15,7 @@ Rule 3: memory holds *heads* (a message's times and counts), never bodies, and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
@@ -137,11 +137,39 @@ class Stalled:
         self.absent = absent
 
 
+_HANDLERS: Mapping[type, str] = {
+    Send: "_send",
+    Receive: "_receive",
+    Delete: "_delete",
+    ChangeVisibility: "_change_visibility",
+    Loaded: "_loaded",
+    Wake: "_wake",
+    Cancel: "_cancel",
+    Count: "_count",
+    Peek: "_peek",
+    Purge: "_purge",
+    Accept: "_accept",
+    Configure: "_configure",
+    Open: "_open_up",
+    Close: "_close",
+    StartMove: "_start_move",
+    CancelMove: "_cancel_move",
+    ListMoves: "_list_moves",
+}
+
+
 class QueueMachine(ABC):
     """``rows``: the head rows. ``resolve(arn)``: the partition of a queue that exists now, or None.
 
     ``traffic`` is where it counts what becomes of messages; new ones have sequences from ``floor`` on.
     """
+
+    _handlers: dict[type, Callable[[Any, Any, Millis, Step], None]]
+
+    def __init_subclass__(cls) -> None:
+        # Of the class: methods bound to a machine that it holds itself would keep it, and all its heads, from leaving
+        # memory before the garbage collector finds them.
+        cls._handlers = {kind: getattr(cls, name) for kind, name in _HANDLERS.items()}
 
     def __init__(
         self,
@@ -186,25 +214,6 @@ class QueueMachine(ABC):
             self._cursor = 1
             self._restored(rows)
         self._set_durable_wake()
-        self._handlers: dict[type, Callable[[Any, Millis, Step], None]] = {
-            Send: self._send,
-            Receive: self._receive,
-            Delete: self._delete,
-            ChangeVisibility: self._change_visibility,
-            Loaded: self._loaded,
-            Wake: self._wake,
-            Cancel: self._cancel,
-            Count: self._count,
-            Peek: self._peek,
-            Purge: self._purge,
-            Accept: self._accept,
-            Configure: self._configure,
-            Open: self._open_up,
-            Close: self._close,
-            StartMove: self._start_move,
-            CancelMove: self._cancel_move,
-            ListMoves: self._list_moves,
-        }
 
     def _start_generation(self) -> None:
         """Begin with no messages. Sequences go on: those that clients see only ever rise."""
@@ -373,7 +382,7 @@ class QueueMachine(ABC):
     def handle(self, command: Any, now: Millis) -> Step:
         step = Step()
         self._expired_met = 0
-        self._handlers[type(command)](command, now, step)
+        self._handlers[type(command)](self, command, now, step)
         return step
 
     def _receive(self, command: Receive, now: Millis, step: Step) -> None:
