@@ -151,7 +151,7 @@ def drive(port: int, connections: list[Next], depth: int = 1) -> tuple[int, floa
     return uvloop.run(run())
 
 
-def send_all(port: int, requests: Iterator[bytes], connections: int = 16, depth: int = 4) -> tuple[int, float]:
+def send_all(port: int, requests: Iterator[bytes], connections: int = 16, depth: int = 2) -> tuple[int, float]:
     """Send every request, whichever connection is free: (answers, seconds)."""
 
     def ask(_: bytes) -> bytes | None:
