@@ -19,7 +19,7 @@ from trunkline.gateway import Gateway
 from trunkline.kernel.errors import ServiceUnavailable
 from trunkline.kernel.ids import RandomIds
 from trunkline.node import Node
-from trunkline.services.sqs.service import SENDING
+from trunkline.services.sqs.service import READING, SENDING
 from trunkline.settings import made
 from trunkline.storage.faulty import FaultyStore
 from trunkline.storage.memory import MemoryStore
@@ -31,6 +31,14 @@ MOST = 80_000
 
 class Lane:
     uncommitted = 0
+    failing = False
+
+    def __init__(self) -> None:
+        self.away = 0
+
+    def turn_away(self) -> ServiceUnavailable:
+        self.away += 1
+        return ServiceUnavailable()
 
 
 class Kept:
@@ -53,7 +61,7 @@ class Door:
         self.lane = Lane()
         self.ran: list[str] = []
         names = ("SendMessage", "SendMessageBatch", "DeleteMessage", "ReceiveMessage", "ListQueues")
-        self.admission = Admission(self.lane, MOST, SENDING)
+        self.admission = Admission(self.lane, MOST, SENDING, reading=READING)
         self.gateway = Gateway(
             {"sqs": {name: self._operation(name) for name in names}, "sts": {}},
             RandomIds(),
@@ -111,6 +119,22 @@ def test_senders_leave_an_eighth_of_the_room_to_all_others(door: Door) -> None:
     assert door.ask(HttpRequest("GET", "/", "", {"accept": "text/html"}, b"")).status == 200
     door.lane.uncommitted = 0
     assert door.query("ListQueues").status == door.json("ListQueues").status == 200
+
+
+def test_while_nothing_can_be_stored_only_what_changes_nothing_is_let_in(door: Door) -> None:
+    door.lane.failing = True
+    for operation in ("SendMessage", "SendMessageBatch", "DeleteMessage", "ReceiveMessage"):
+        assert b"ServiceUnavailable" in door.json(operation, b"this is not JSON").body
+        assert b"<Code>ServiceUnavailable</Code>" in door.query(operation, QueueUrl="q").body
+        assert door.json(operation).status == door.query(operation).status == 503
+    assert door.ran == [] and door.lane.away == 16 and door.admission.refused.count == 0
+    assert door.json("ListQueues").status == door.query("ListQueues").status == 200
+    assert door.ask(HttpRequest("GET", "/_trunkline/health", "", {}, b"")).status == 200
+    counted = door.gateway.answers["sqs", "SendMessage"]
+    assert counted.errors == {"ServiceUnavailable": 4} and counted.succeeded == 0
+    for headers in ({"x-amz-target": "AmazonSQS.SendMessage"}, {"content-type": "application/x-www-form-urlencoded"}):
+        answer = door.gateway.refuse_early(HttpRequest("POST", "/", "", headers, b""), 100_000)
+        assert answer is not None and answer.status == 503, "of a long body nothing needs to be read"
 
 
 def test_the_refusal_is_made_before_the_body_is_parsed(door: Door) -> None:

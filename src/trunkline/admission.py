@@ -1,4 +1,4 @@
-"""What is not let in while too much waits to become durable.
+"""What is not let in while too much waits to become durable, or nothing can.
 
 Two marks on the same count of bytes (runtime.commits). Senders, who fill it,
 stop at the lower one; what works a backlog off (receives, deletes, changes of
@@ -9,6 +9,9 @@ Decided before a request is decoded: of an operation that stands in a header by
 one comparison, of the query protocol's by a look for its Action. What has no
 rows to write (health, metrics, the clock's pages) is no operation and never
 refused here.
+
+While the store fails (runtime.outage) only operations that change nothing are
+let in: the others could but be refused later, and cost a machine until then.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from trunkline.kernel.errors import RequestThrottled
+from trunkline.kernel.errors import RequestThrottled, ServiceUnavailable
 from trunkline.kernel.refusals import Refusals
 
 log = logging.getLogger(__name__)
@@ -37,18 +40,25 @@ class Lane(Protocol):
 
     @property
     def uncommitted(self) -> int: ...
+    @property
+    def failing(self) -> bool: ...
+    def turn_away(self) -> ServiceUnavailable: ...
 
 
 class NoLane:
-    """Nothing waits."""
+    """Nothing waits, and nothing fails."""
 
     uncommitted = 0
+    failing = False
+
+    def turn_away(self) -> ServiceUnavailable:
+        return ServiceUnavailable()
 
 
 class Admission:
-    """``most``: bytes; ``sending``: the actions (``sqs:SendMessage``) of senders. ``refused`` counts who was kept out.
+    """``most``: bytes; ``sending``: the actions (``sqs:SendMessage``) of senders; ``reading``: what changes nothing.
 
-    ``lane`` and ``most_of`` are for whoever compares; see ``Gateway.handle``.
+    ``refused`` counts who was kept out. ``lane`` and ``most_of`` are for whoever compares; see ``Gateway.handle``.
     """
 
     def __init__(
@@ -57,7 +67,9 @@ class Admission:
         most: int = sys.maxsize,
         sending: frozenset[str] = frozenset(),
         monotonic: Callable[[], float] = lambda: 0.0,
+        reading: frozenset[str] = frozenset(),
     ) -> None:
+        self._reading = reading
         self.lane: Lane = lane or NoLane()
         self._most = most
         self._most_sent = most - most // RESERVE
@@ -69,6 +81,10 @@ class Admission:
             log,
             monotonic,
         )
+
+    def reads(self, action: str) -> bool:
+        """May it come in while nothing can be stored?"""
+        return action in self._reading
 
     def most_of(self, action: str) -> int:
         """Bytes beyond which a request of ``action`` is not let in: what waits, and its own body."""

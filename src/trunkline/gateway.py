@@ -148,11 +148,20 @@ class _HttpCall:
 class _Known:
     """An X-Amz-Target that was routed before, with all that follows from it."""
 
-    __slots__ = ("action", "answers", "codec", "most", "operation", "run", "service")
+    __slots__ = ("action", "answers", "codec", "most", "operation", "reads", "run", "service")
 
     def __init__(
-        self, service: str, codec: Codec, operation: str, action: str, run: Operation, answers: Answers, most: int
+        self,
+        service: str,
+        codec: Codec,
+        operation: str,
+        action: str,
+        run: Operation,
+        answers: Answers,
+        most: int,
+        reads: bool,
     ) -> None:
+        self.reads = reads
         self.answers = answers
         self.service = service
         self.codec = codec
@@ -269,9 +278,10 @@ class Gateway:
                     self._refuse(error, request, request_id, exchange)
                     return
             if self._lane.uncommitted + len(request.body) > known.most:
-                known.answers.failed("RequestThrottled")
-                known.answers.given(self._monotonic())
-                exchange.respond(known.codec.encode_error(self.admission.refusal(), request_id))
+                self._keep_out(self.admission.refusal(), known, request_id, exchange)
+                return
+            if self._lane.failing and not known.reads:
+                self._keep_out(self._lane.turn_away(), known, request_id, exchange)
                 return
             try:
                 if self._verifier is None:
@@ -279,9 +289,7 @@ class Gateway:
                 else:
                     caller = self._verifier.caller(request, known.service, payload)
             except ServiceError as error:
-                known.answers.failed(error.name)
-                known.answers.given(self._monotonic())
-                exchange.respond(known.codec.encode_error(error, request_id))
+                self._keep_out(error, known, request_id, exchange)
                 return
             except LargeBody:
                 self._hash(request, exchange, request_id)
@@ -302,6 +310,12 @@ class Gateway:
         except Exception:
             log.exception("A request failed on its way (%s)", request_id, extra={"request_id": request_id})
             exchange.respond(HttpResponse(500, (("x-amzn-RequestId", request_id),), b"InternalFailure"))
+
+    def _keep_out(self, error: ServiceError, known: _Known, request_id: str, exchange: Exchange) -> None:
+        """Answer a request that is not decoded."""
+        known.answers.failed(error.name)
+        known.answers.given(self._monotonic())
+        exchange.respond(known.codec.encode_error(error, request_id))
 
     def _hash(self, request: HttpRequest, exchange: Exchange, request_id: str) -> None:
         """Take the hash of a large body beside the event loop, and the request through its steps again with it."""
@@ -331,6 +345,8 @@ class Gateway:
         try:
             if request.path[:2] == "/_":
                 return None
+            if self._lane.failing:
+                return self._in_its_form(self._lane.turn_away(), request)
             if "x-amz-target" not in request.headers:
                 fits = self.admission.fits_unread(size)
             else:
@@ -351,6 +367,9 @@ class Gateway:
         if request.path[:2] == "/_":
             text = json.dumps({"message": error.message}).encode()
             return HttpResponse(503, (("Content-Type", "application/json"), ("Retry-After", "1")), text)
+        return self._in_its_form(error, request)
+
+    def _in_its_form(self, error: ServiceError, request: HttpRequest) -> HttpResponse:
         protocol = "json" if "x-amz-target" in request.headers else "query"
         return self._codec("sqs", protocol, request).encode_error(error, self._ids.text())
 
@@ -365,6 +384,7 @@ class Gateway:
             self._services[service][operation],
             self._answers_of(service, operation),
             self.admission.most_of(f"{service}:{operation}"),
+            self.admission.reads(f"{service}:{operation}"),
         )
         header = request.headers.get("x-amz-target")
         if header:

@@ -47,7 +47,7 @@ from trunkline.services.sqs import urls
 from trunkline.services.sqs.catalogue import Clear
 from trunkline.services.sqs.inspection import Inspection, View
 from trunkline.services.sqs.receipts import Receipts
-from trunkline.services.sqs.service import SENDING, SqsService
+from trunkline.services.sqs.service import READING, SENDING, SqsService
 from trunkline.services.sts.service import StsService
 from trunkline.settings import Settings, flag
 from trunkline.signatures import Verifier
@@ -165,6 +165,7 @@ class Node:
             token=None if self.token is None else self.token.matches,
             scrape=lambda accept: self.metrics.scrape(accept),
             admit=None if verifier is None else partial(verifier.caller, service="sqs"),
+            storage=self._storage,
         )
         self.gateway = Gateway(
             {"sqs": sqs.operations(), "sts": sts.operations()},
@@ -176,7 +177,13 @@ class Node:
             verifier=verifier,
             aside=_aside,
             browsers=browsers.admit,
-            admission=Admission(self.partitions.commits, settings.max_uncommitted_bytes, SENDING, self.real.monotonic),
+            admission=Admission(
+                self.partitions.commits,
+                settings.max_uncommitted_bytes,
+                SENDING,
+                self.real.monotonic,
+                READING | {"sts:GetCallerIdentity"},
+            ),
         )
         told = settings.log_level in ("debug", "info")
         handle: Handler = self.gateway.handle
@@ -220,6 +227,18 @@ class Node:
             self.partitions.tell(partition, Clear(FutureToken(answer)))
             gone += _refuse(await answer) or 0
         return gone
+
+    def _storage(self) -> dict[str, Any]:
+        """How the store is, for the health page."""
+        outage = self.partitions.outage
+        if outage.failing and outage.error is not None:
+            reason = f"{outage.error}. {outage.error.advice}".rstrip()
+            return {
+                "state": "failing", "kind": outage.error.kind, "reason": reason, "seconds": round(outage.seconds, 1)
+            }  # fmt: skip
+        if self.partitions.short:
+            return {"state": "short", "reason": "The disk is nearly full: no messages are taken until there is room."}
+        return {"state": "ok"}
 
     def _on_lost(self, error: Exception) -> None:
         if self.lost is not None and not self.lost.done():
@@ -320,7 +339,8 @@ def run(settings: Settings) -> int:
     except BadCredentials as error:
         print(f"trunkline: {error}", file=sys.stderr)
     except StoreError as error:
-        print(f"trunkline: the data cannot be opened: {error}", file=sys.stderr)
+        advice = f". {error.advice}" if error.advice else ""
+        print(f"trunkline: the data cannot be opened: {error}{advice}", file=sys.stderr)
     except OSError as error:
         print(f"trunkline: {_why_not_listening(settings, error)}", file=sys.stderr)
     except KeyboardInterrupt:

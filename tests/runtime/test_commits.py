@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from trunkline.kernel.errors import ServiceUnavailable
+from trunkline.runtime import outage as outages
 from trunkline.runtime.commits import BATCH_UNITS, ROW_BYTES, Commits
-from trunkline.storage.store import Outcome, Part, StoreError, Unit
+from trunkline.storage.store import Outcome, Part, StoreError, StoreFull, Unit
 
 
 class Recorder:
@@ -20,6 +23,9 @@ class Recorder:
         self.stale: frozenset[int] = frozenset()
         self.turn = asyncio.Lock()
         self.failures = 0
+
+    async def probe(self) -> None:
+        return
 
     async def commit(self, units: list[Unit]) -> Outcome:
         known = self.failures
@@ -205,6 +211,77 @@ def test_a_barrier_waits_for_what_was_enqueued_before_it() -> None:
         store.gate.set()
         await commits.stop()
         assert order == ["at once", "durable", "barrier"]
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_handed_over_until_a_probe_has_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "PROBE_SECONDS", 0.01)
+
+    class Sick(Recorder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.probed = asyncio.Event()
+            self.well = False
+
+        async def probe(self) -> None:
+            await self.probed.wait()
+            self.probed.clear()
+            if not self.well:
+                raise StoreFull("told to be full")
+
+    async def scenario() -> None:
+        store = Sick()
+        store.fail_next = True
+        evicted: list[set[int]] = []
+        commits = Commits(store, evicted.append)
+        commits.start()
+        errors: list[Exception | None] = []
+        commits.enqueue(unit(1), errors.append)
+        while not errors:
+            await asyncio.sleep(0)
+        commits.enqueue(unit(2), errors.append)
+        commits.enqueue([], errors.append)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(errors) == 1 and store.batches == [] and not commits.failing, "it gathers, as behind a slow disk"
+        store.probed.set()
+        while len(errors) < 3:
+            await asyncio.sleep(0)
+        assert commits.failing and commits.uncommitted == 0 and commits.idle
+        assert str(errors[1]) == str(errors[2]) and "the disk is full" in str(errors[1])
+        assert evicted == [{1}, {2}]
+        assert isinstance(commits.turn_away(), ServiceUnavailable)
+        assert commits.outage.refused == 3  # the one before, the unit that gathered, and that one
+        commits.enqueue(unit(3), errors.append)
+        store.well = True
+        store.probed.set()
+        while len(errors) < 4:
+            await asyncio.sleep(0)
+        assert errors[3] is None and not commits.failing
+        await commits.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_while_nothing_can_be_stored_refuses_what_has_gathered_and_ends() -> None:
+    class Sick(Recorder):
+        async def probe(self) -> None:
+            raise StoreError("told to fail")
+
+    async def scenario() -> None:
+        store = Sick()
+        store.fail_next = True
+        commits = Commits(store)
+        commits.start()
+        errors: list[Exception | None] = []
+        commits.enqueue(unit(1), errors.append)
+        while not commits.failing:
+            await asyncio.sleep(0)
+        commits.enqueue(unit(2), errors.append)
+        await asyncio.wait_for(commits.stop(), 30)
+        assert len(errors) == 2 and all(isinstance(error, ServiceUnavailable) for error in errors)
+        assert store.batches == []
 
     asyncio.run(scenario())
 

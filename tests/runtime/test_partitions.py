@@ -7,14 +7,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from trunkline.kernel.errors import ServiceError, ServiceUnavailable
 from trunkline.kernel.step import Close, Delivery, Loaded, Need, Row, Step, Wake
 from trunkline.kernel.time import NEVER, RealClock, ServiceClock
+from trunkline.runtime import outage as outages
+from trunkline.runtime import sweeper as sweepers
 from trunkline.runtime.partitions import Partitions
 from trunkline.runtime.system import SYSTEM
 from trunkline.runtime.timekeeper import Timekeeper
 from trunkline.storage.memory import MemoryStore
-from trunkline.storage.store import Outcome, StoreError, Unit
+from trunkline.storage.store import Outcome, StoreError, StoreGone, Unit
 
 
 class Flaky(MemoryStore):
@@ -24,6 +28,7 @@ class Flaky(MemoryStore):
         super().__init__()
         self.fail: str = ""
         self.gate: asyncio.Event | None = None
+        self.ill: StoreError | None = None
         self.reads: list[bool] = []
 
     async def scan(self, *parts: Any, **named: Any) -> tuple[list[Row], bool]:
@@ -31,7 +36,14 @@ class Flaky(MemoryStore):
             raise StoreError("told to fail")
         return await super().scan(*parts, **named)
 
+    async def probe(self) -> None:
+        if self.ill is not None:
+            raise self.ill
+        self.doubt = None
+
     async def commit(self, units: list[Unit]) -> Outcome:
+        if self.ill is not None:
+            raise self.ill
         if self.gate is not None:
             await self.gate.wait()
         fail, self.fail = self.fail, ""
@@ -239,8 +251,9 @@ class House:
         while not command.token.answers:
             await asyncio.sleep(0)
 
-    def wake_what_is_unwoken(self) -> None:
-        """What a timer does half a second later."""
+    async def wake_what_is_unwoken(self) -> None:
+        """What a timer does half a second later, when the store works again."""
+        await self.partitions.outage.over()
         assert self.partitions._wake_timer is not None
         self.partitions._wake_timer.cancel()
         self.partitions._wake_unwoken()
@@ -567,7 +580,7 @@ def test_an_alarm_that_could_not_be_heard_rings_again() -> None:
         keeper = Timekeeper(house.clock, RealClock(), house.partitions)
         assert (await keeper.advance(5_000)).reached
         assert not any(key == b"\x02woken" for key, _ in await house.rows(house.one))
-        house.wake_what_is_unwoken()
+        await house.wake_what_is_unwoken()
         await house.partitions.settle()
         assert any(key == b"\x02woken" for key, _ in await house.rows(house.one))
 
@@ -584,7 +597,7 @@ def test_a_machine_whose_rows_could_not_be_read_goes_on_with_what_its_alarm_was_
         house.store.reads = [False]
         assert isinstance(await house.ask(house.one, Ask(Token())), ServiceUnavailable)
         assert house.partitions.alarms.earliest() == NEVER
-        house.wake_what_is_unwoken()
+        await house.wake_what_is_unwoken()
         await house.partitions.settle()
         assert any(key == b"\x02woken" for key, _ in await house.rows(house.one))
 
@@ -603,10 +616,80 @@ def test_machines_of_a_failed_commit_find_out_what_they_have_to_do() -> None:
         house.store.fail = "before"
         assert isinstance(await house.ask(house.root, Remove(Token(), house.one)), ServiceUnavailable)
         house.store.fail = ""
-        house.wake_what_is_unwoken()
+        await house.wake_what_is_unwoken()
         await house.partitions.settle()
         for partition in (house.one, house.two):
             assert any(key == b"\x02woken" for key, _ in await house.rows(partition))
+
+    in_house(scenario)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes come in quick succession."""
+    monkeypatch.setattr(outages, "PROBE_SECONDS", 0.01)
+
+
+def test_while_nothing_can_be_stored_reads_are_answered_and_machines_are_left_in_peace(quick: None) -> None:
+    async def scenario(house: House) -> None:
+        await house.ask(house.one, Put(Token(), b"\x02k", b"v"))
+        await house.ask(house.one, Sleep(Token(), house.clock.now() + 60_000, durable=True))
+        house.store.ill = StoreGone("told to be gone")
+        put = Put(Token(), b"\x02k", b"w")
+        house.partitions.tell(house.one, put)
+        while not house.partitions.outage.failing:
+            await asyncio.sleep(0)
+        [refusal] = put.token.answers
+        assert isinstance(refusal, ServiceUnavailable)
+        # It was dropped, is read anew, and has an alarm row to write that nobody who only looks waits for.
+        await house.ask(house.one, Look(Token(), b"\x40none"))
+        toy = house.toy(house.one)
+        assert toy is not None and toy.rows[b"\x02k"] == b"v"
+        timer = house.partitions._wake_timer
+        assert timer is not None
+        timer.cancel()
+        house.partitions._wake_unwoken()
+        assert toy.woken == [] and house.partitions._wake_timer is not timer, "it will be woken later"
+        house.store.ill = None
+        await house.wake_what_is_unwoken()
+        await house.partitions.settle()
+        assert len(toy.woken) == 1
+
+    in_house(scenario)
+
+
+def test_what_the_store_finds_out_by_itself_is_an_outage_though_nobody_writes(quick: None) -> None:
+    async def scenario(house: House) -> None:
+        house.store.ill = house.store.doubt = StoreGone("told to be gone")
+        house.partitions._rest_round()
+        while not house.partitions.outage.failing:
+            await asyncio.sleep(0)
+        house.store.ill = None
+        await house.partitions.outage.over()
+        assert not house.partitions.outage.failing and house.store.doubt is None
+
+    in_house(scenario)
+
+
+def test_the_sweeper_goes_on_when_the_store_works_again(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweepers, "_RETRY", 0.0)
+
+    async def scenario(house: House) -> None:
+        await house.ask(house.one, Put(Token(), b"\x02k", b"v"))
+        refused = asyncio.Event()
+        erase = house.store.erase
+
+        async def refuse(*_: Any) -> bool:
+            refused.set()
+            raise StoreError("told to fail")
+
+        monkeypatch.setattr(house.store, "erase", refuse)
+        await house.ask(house.root, Remove(Token(), house.one))
+        await refused.wait()
+        monkeypatch.setattr(house.store, "erase", erase)
+        while await house.rows(house.one):
+            await asyncio.sleep(0)
+        assert house.partitions.outage.failures["io"] >= 1
 
     in_house(scenario)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from trunkline.node import Node
+from trunkline.runtime import outage as outages
 from trunkline.settings import Settings
 from trunkline.storage.faulty import FaultyStore
 from trunkline.storage.memory import MemoryStore
@@ -79,6 +80,27 @@ def test_every_call_takes_the_delay_longer() -> None:
             began = time.monotonic()
             await call
             assert time.monotonic() - began >= 0.019
+
+    asyncio.run(run())
+
+
+def test_until_it_is_mended_nothing_can_be_made_durable() -> None:
+    async def run() -> None:
+        store = FaultyStore(MemoryStore())
+        await store.commit([unit(b"before", b"v")])
+        store.fail(StoreFull("told to be full"))
+        assert store.doubt is None
+        store.look()
+        assert isinstance(store.doubt, StoreFull)
+        for call in (store.commit([unit(b"k", b"v")]), store.erase(1, b"", b"", 1), store.probe(), store.lease(1)):
+            with pytest.raises(StoreFull):
+                await call
+        assert await store.load(1, 0, [b"before", b"k"]) == [b"v", None]
+        store.mend()
+        assert isinstance(store.doubt, StoreFull)
+        await store.probe()
+        assert store.doubt is None and store.probes == 2
+        await store.commit([unit(b"k", b"v")])
 
     asyncio.run(run())
 
@@ -229,6 +251,49 @@ def test_a_queue_whose_creation_failed_can_be_created_again(applied: bool) -> No
         assert status == 200
         assert (await client("SendMessage", QueueUrl=answer["QueueUrl"], MessageBody="m"))[0] == 200
         assert await client.bodies(answer["QueueUrl"]) == {"m"}
+
+    on_node(scenario)
+
+
+def test_a_node_says_that_nothing_can_be_stored_and_goes_on_when_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "PROBE_SECONDS", 0.01)
+
+    async def health(node: Node) -> tuple[int, dict[str, Any]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        head, _, answer = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
+        writer.close()
+        return int(head.split()[1]), json.loads(answer)
+
+    async def scenario(client: Client, store: FaultyStore, url: str) -> None:
+        node = client.node
+        assert (await client("SendMessage", QueueUrl=url, MessageBody="before"))[0] == 200
+        assert (await health(node))[1]["storage"] == {"state": "ok"}
+        store.told_short = True
+        status, found = await health(node)
+        assert status == 200 and found["storage"]["state"] == "short" and found["services"]["sqs"] == "running"
+        store.told_short = False
+        error = StoreFull("/data: No space left")
+        error.advice = "Make room."
+        store.fail(error)
+        status, refusal = await client("SendMessage", QueueUrl=url, MessageBody="refused")
+        assert status == 503 and refusal["message"]
+        while not node.partitions.outage.failing:
+            await asyncio.sleep(0.001)
+        status, found = await health(node)
+        assert status == 503 and found["services"]["sqs"] == "error"
+        assert found["storage"]["kind"] == "full" and found["storage"]["reason"] == "/data: No space left. Make room."
+        commits = store.commits
+        for action in ("SendMessage", "ReceiveMessage", "PurgeQueue", "DeleteQueue"):
+            status, refusal = await client(action, QueueUrl=url, MessageBody="refused")
+            assert status == 503 and "the disk is full" in refusal["message"]
+        assert (await client("ListQueues"))[1]["QueueUrls"] == [url]
+        assert (await client("GetQueueAttributes", QueueUrl=url, AttributeNames=["All"]))[0] == 200
+        assert store.commits == commits, "nobody tries but the probes"
+        store.mend()
+        await node.partitions.outage.over()
+        assert (await health(node))[0] == 200
+        assert await client.bodies(url) == {"before"}
 
     on_node(scenario)
 

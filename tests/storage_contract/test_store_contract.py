@@ -23,6 +23,20 @@ async def rows(store: Store, partition: int) -> list[tuple[bytes, bytes]]:
     return found
 
 
+def test_a_store_that_is_well_is_in_no_doubt_and_a_probe_changes_nothing(in_store: Any) -> None:
+    async def scenario(store: Store) -> None:
+        await put(store, 1, (b"a", b"1"))
+        before = await rows(store, 1)
+        assert store.doubt is None
+        store.look()
+        await store.probe()
+        await put(store, 1, (b"b", b"1"))
+        assert store.doubt is None
+        assert await rows(store, 1) == [*before, (b"b", b"1")]
+
+    in_store(scenario)
+
+
 def test_the_last_write_of_a_key_wins_within_a_part_and_across_units(in_store: Any) -> None:
     async def scenario(store: Store) -> None:
         await store.commit(

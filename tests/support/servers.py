@@ -66,7 +66,7 @@ class Server:
         return self.process.wait(timeout=15)
 
     def client(self, service: str = "sqs", account: str = "test", region: str = "us-east-1", **config: Any) -> Any:
-        place = (self.port, service, account, region, tuple(sorted(config.items())))
+        place = (self.port, service, account, region, repr(sorted(config.items())))
         if place not in self._clients:
             self._clients[place] = self._make_client(service, account, region, config)
         return self._clients[place]

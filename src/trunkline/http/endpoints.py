@@ -1,7 +1,7 @@
 """Trunkline's own pages beside the AWS API: health, clock, reset, inspection.
 
     GET  /                                                      a page for people who come with a browser
-    GET  /_trunkline/health, /_localstack/health, /health      is it up
+    GET  /_trunkline/health, /_localstack/health, /health      is it up (200), or can it store nothing (503)
     GET  /metrics, /_trunkline/metrics                          for Prometheus
     GET  /_trunkline/clock                                      service time
     POST /_trunkline/clock/freeze | resume                      stop it, let it run
@@ -100,6 +100,11 @@ Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
 """(Accept header) -> the metrics as text, and its content type."""
 
 
+Storage = Callable[[], Mapping[str, Any]]
+"""How the store is: ``state`` (``ok``, ``short`` or ``failing``); if not ok, ``reason``, which names paths; if failing,
+``kind`` and for how many ``seconds``."""
+
+
 class BadRequest(Exception):
     """The text says what was wrong and what to send."""
 
@@ -146,7 +151,9 @@ class Endpoints:
         admit: Admit | None = None,
         new_id: Callable[[], str] | None = None,
         token: Callable[[str], bool] | None = None,
+        storage: Storage = lambda: {"state": "ok"},
     ) -> None:
+        self._storage = storage
         self._token = token
         self._new_id = new_id or RandomIds().text
         self._scrape = scrape
@@ -302,8 +309,17 @@ class Endpoints:
     # -- pages -----------------------------------------------------------------
 
     async def _health(self, _: dict[str, Any]) -> Any:
+        """200 if all is well or the disk has hardly any room, for then what makes room goes on; else 503."""
+        health = self._how_it_is()
+        return _json(503 if health["storage"]["state"] == "failing" else 200, health)
+
+    def _how_it_is(self) -> dict[str, Any]:
         """Everybody may ask, also with auth verify: it must tell nothing that helps a stranger."""
-        health = {"services": {name: "running" for name in self._services}, "edition": "community"}
+        storage = dict(self._storage())
+        if self._admit is not None:
+            storage.pop("reason", None)
+        state = "error" if storage["state"] == "failing" else "running"
+        health = {"services": dict.fromkeys(self._services, state), "edition": "community", "storage": storage}
         return health if self._admit is not None else {**health, "version": self._version}
 
     async def _metrics(self, parameters: dict[str, Any]) -> Any:
@@ -327,7 +343,7 @@ class Endpoints:
     async def _diagnose(self, parameters: dict[str, Any]) -> Any:
         return {
             "version": self._version,
-            "health": await self._health(parameters),
+            "health": self._how_it_is(),
             "clock": await self._show_clock(parameters),
             "config": self._settings,
             "unenforced": self._unenforced,

@@ -1,4 +1,4 @@
-"""Requests that are refused because too much is under way: counted, and told once for each spell.
+"""Requests that are refused, because too much is under way or something is broken: counted, and told once a spell.
 
 Whoever is over a bound is over it for thousands of requests, and a line for
 each would be a second load on top of the first. So the first refusal is
@@ -31,12 +31,13 @@ class Refusals:
         self._before = 0
         """``count`` when the present spell began."""
 
-    def add(self) -> None:
-        """One more was refused."""
+    def add(self, why: object = "") -> None:
+        """One more was refused; ``why`` is logged if this begins a spell."""
         now = self._monotonic()
         if now - self._last >= SPELL_SECONDS:
             past = self.count - self._before
-            self._log.warning("%s%s", self._text, f" (the last such spell refused {past})" if past else "")
+            reason = f": {why}" if why else ""
+            self._log.warning("%s%s%s", self._text, reason, f" (the last such spell refused {past})" if past else "")
             self._before = self.count
         self._last = now
         self.count += 1

@@ -124,6 +124,9 @@ class Metrics:
         yield table.UNSETTLED, _one(commits.unsettled)
         yield table.UNCOMMITTED, _one(commits.uncommitted)
         yield table.SHORT, _one(partitions.short)
+        yield table.FAILING, _one(partitions.outage.failing)
+        yield table.FAILURES, [((kind,), count) for kind, count in partitions.outage.failures.items()]
+        yield table.KEPT_OUT, _one(partitions.outage.refused)
         sizes = partitions.sizes()
         if sizes is not None:
             yield table.DATABASE, _one(sizes.data)

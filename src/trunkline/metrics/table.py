@@ -106,6 +106,15 @@ UNSETTLED = Metric("trunkline_uncommitted_units", "gauge", "Units that are neith
 UNCOMMITTED = Metric("trunkline_uncommitted_bytes", "gauge", "What they count for; see max_uncommitted_bytes.")
 
 SHORT = Metric("trunkline_store_short", "gauge", "1 while the disk has hardly any room and no message is taken.")
+FAILING = Metric("trunkline_store_failing", "gauge", "1 while nothing can be stored; see /_trunkline/health.")
+FAILURES = Metric(
+    "trunkline_store_failures_total", "counter",
+    "Commits, erasures, checkpoints and probes that the store failed at: full, read_only, gone (the data directory), "
+    "io, lost (for good).", ("kind",),
+)  # fmt: skip
+KEPT_OUT = Metric(
+    "trunkline_store_refused_total", "counter", "Requests and units of work refused because they could not be stored."
+)
 DATABASE = Metric("trunkline_store_bytes", "gauge", "Size of the data file.")
 WAL = Metric("trunkline_store_wal_bytes", "gauge", "Size of the write-ahead log beside it.")
 FREE = Metric("trunkline_store_free_bytes", "gauge", "Room on the disk that the data is on.")

@@ -9,7 +9,8 @@ called on the event loop, in the order of the units.
 When a commit fails its outcome is unknown. Then every unit of the batch and
 every unit behind it is failed, for later units were decided on top of the
 lost ones, and ``on_failure`` is told which partitions must be read anew. (The
-store itself refuses what was handed in before the failure was known.)
+store itself refuses what was handed in before the failure was known.) No batch
+is handed over then until a probe has gone through: see runtime.outage.
 
 What is neither durable nor failed is counted in bytes: a store that is slower
 than its callers would else fill the memory. The lane itself refuses nothing,
@@ -27,7 +28,8 @@ from collections.abc import Callable
 from trunkline.kernel.errors import ServiceUnavailable
 from trunkline.kernel.measures import SHORT_SECONDS, SIZES, Histogram
 from trunkline.kernel.time import RealClock
-from trunkline.storage.store import Part, Store, StoreError, StoreLost, Unit
+from trunkline.runtime.outage import Outage
+from trunkline.storage.store import Part, Store, StoreError, Unit
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class Commits:
         self._on_failure = on_failure
         self._stamp = stamp
         self._on_stamped = on_stamped
-        self._on_lost = on_lost
+        self.outage = Outage(store.probe, self._refuse_gathered, self._resume, on_lost, monotonic)
         self._gathering: list[tuple[Unit, Done]] = []
         self._gathered = 0
         """Bytes of what gathers."""
@@ -89,11 +91,16 @@ class Commits:
     async def stop(self) -> None:
         """Commit what is enqueued, then end."""
         self._stopping = True
-        while self._resting:
-            self._ring()
+        await self.outage.stop()
+        self._resume()
         for lane in self._lanes:
             await lane
         self._lanes = []
+
+    @property
+    def failing(self) -> bool:
+        """Can nothing be made durable? Then nothing is to be let in that changes something."""
+        return self.outage.failing
 
     @property
     def idle(self) -> bool:
@@ -116,7 +123,7 @@ class Commits:
         self.uncommitted += size
         self._gathering.append((unit, done))
         # With more than one unit gathered, the lane that will take them has been rung already.
-        if self._resting and len(self._gathering) == 1:
+        if self._resting and len(self._gathering) == 1 and not self.outage.on:
             self._ring()
 
     def hold(self, size: int) -> None:
@@ -135,11 +142,16 @@ class Commits:
         if not resting.done():
             resting.set_result(None)
 
+    def _resume(self) -> None:
+        while self._resting:
+            self._ring()
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        outage = self.outage
         while True:
-            if not self._gathering:
-                if self._stopping:
+            if not self._gathering or outage.on:
+                if self._stopping and not self._gathering:
                     return
                 resting = loop.create_future()
                 self._resting.append(resting)
@@ -171,7 +183,7 @@ class Commits:
             for _, done in batch.units:
                 _call(done, None)
 
-    async def _commit(self, units: list[Unit]) -> tuple[Exception | None, frozenset[int]]:
+    async def _commit(self, units: list[Unit]) -> tuple[StoreError | None, frozenset[int]]:
         if not units:
             return None, frozenset()
         self.batches += 1
@@ -185,16 +197,11 @@ class Commits:
             outcome = await self._store.commit(units)
             if stamp is not None and self._on_stamped is not None and len(units) - 1 not in outcome.stale:
                 self._on_stamped(stamp)
-        except StoreLost as error:
-            log.critical("The store is gone: %s", error)
-            if self._on_lost is not None:
-                self._on_lost(error)
-            return error, frozenset()
         except StoreError as error:
             return error, frozenset()
         except Exception as error:
             log.exception("A commit failed in an unforeseen way")
-            return error, frozenset()
+            return StoreError(f"a commit failed in an unforeseen way: {error}"), frozenset()
         finally:
             self.seconds.observe(self._monotonic() - begun)
         return None, outcome.stale
@@ -215,20 +222,41 @@ class Commits:
         for done, error in dones:
             _call(done, error)
 
-    def _fail(self, batch: _Batch, failure: Exception) -> None:
-        behind = [pair for later in self._under_way for pair in later.units] + self._gathering
-        self.uncommitted -= sum(later.size for later in self._under_way) + self._gathered
-        self._gathered = 0
+    def _fail(self, batch: _Batch, failure: StoreError) -> None:
+        lost = batch.units + [pair for later in self._under_way for pair in later.units]
+        self.uncommitted -= sum(later.size for later in self._under_way)
         self._under_way.clear()
-        self._gathering = []
         self.failures += 1
-        log.error(
-            "A commit of %d units failed (%s); %d behind it are failed too", len(batch.units), failure, len(behind)
-        )
-        lost = batch.units + behind
+        # First: who is answered may ask again at once.
+        self.outage.begin(failure)
+        self.outage.refused += self._refuse(lost + self._take_gathered())
+
+    def _refuse_gathered(self) -> int:
+        return self._refuse(self._take_gathered())
+
+    def _take_gathered(self) -> list[tuple[Unit, Done]]:
+        gathered, self._gathering = self._gathering, []
+        self.uncommitted -= self._gathered
+        self._gathered = 0
+        return gathered
+
+    def _refuse(self, lost: list[tuple[Unit, Done]]) -> int:
         self._report({part.partition for unit, _ in lost for part in unit})
+        refusal = self._refusal()
         for _, done in lost:
-            _call(done, ServiceUnavailable())
+            _call(done, refusal)
+        return sum(1 for unit, _ in lost if unit)
+
+    def turn_away(self) -> ServiceUnavailable:
+        """Count a request that is not let in, for nothing can be stored, and the error for it."""
+        self.outage.refused += 1
+        return self._refusal()
+
+    def _refusal(self) -> ServiceUnavailable:
+        error = self.outage.error
+        if error is None:
+            return ServiceUnavailable()
+        return ServiceUnavailable(f"The service cannot store the change now, for {error.short}; please retry.")
 
     def _report(self, partitions: set[int]) -> None:
         """A lane that ended here would never commit again, and its callers never be answered."""
@@ -249,7 +277,7 @@ class _Batch:
         self.units = units
         self.size = size
         self.ended = False
-        self.failure: Exception | None = None
+        self.failure: StoreError | None = None
         self.stale: frozenset[int] = frozenset()
 
 

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from trunkline.kernel.errors import InternalFailure, ServiceError, ServiceUnavailable
+from trunkline.kernel.refusals import Refusals
 from trunkline.kernel.step import (
     HEAD_END,
     Cancel,
@@ -73,6 +74,8 @@ log = logging.getLogger(__name__)
 _PAGE = 1_000
 _IDLE_ROUNDS = 60
 """Rounds (seconds) without a command after which an idle machine leaves memory."""
+_LOOK_ROUNDS = 5
+"""Rounds between two looks whether the store is well, though nobody writes."""
 _REPEAT = 0.5
 """Seconds after a failure until machines are woken again."""
 _ROWS_BYTES = 1 << 20
@@ -129,7 +132,9 @@ class Partitions:
         self._machine_bytes = machine_bytes
         self.commits = Commits(store, self._evict, self._stamp, self._stamped, on_lost, real.monotonic)
         self.alarms = Alarms(clock, self._ring)
-        self.sweeper = Sweeper(store, self._swept)
+        self.outage = self.commits.outage
+        self.sweeper = Sweeper(store, self._swept, self.outage)
+        self._unread = Refusals("The store cannot be read, and requests are refused", log, real.monotonic)
         self._factories: dict[str, Factory] = {}
         self._slots: dict[int, _Slot] = {}
         self._catalogues: dict[CatalogueKey, int] = {}
@@ -160,8 +165,15 @@ class Partitions:
     # -- life ------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the store and read the node's own rows; load nothing else."""
+        """Open the store and read the node's own rows; load nothing else. StoreError; then the store is closed."""
         await self._store.open()
+        try:
+            await self._begin()
+        except BaseException:
+            await self._store.close()
+            raise
+
+    async def _begin(self) -> None:
         self._epochs = await self._store.lease_all(range(SHARDS))
         rows = await self._scan_all(SYSTEM, b"", DEAD)
         mine: list[Write] = []
@@ -536,6 +548,9 @@ class Partitions:
 
     def _wake_unwoken(self) -> None:
         self._wake_timer = None
+        if self.outage.on:
+            self._wake_later([])  # they could do nothing but fail again
+            return
         unwoken, self._unwoken = self._unwoken, set()
         for partition in unwoken:
             self.tell(partition, Wake())
@@ -572,7 +587,7 @@ class Partitions:
         try:
             return await self._load_alone(partition)
         except StoreError as error:
-            log.error("Partition %d could not be read: %s", partition, error)
+            self._unread.add(error)
             raise ServiceUnavailable("The store cannot be read now; please retry.") from error
         finally:
             del self._loading[partition]
@@ -643,7 +658,8 @@ class Partitions:
         machine = slot.machine
         assert machine is not None
         durable = machine.durable_wake_at
-        if durable < slot.alarm_row or slot.alarm_row <= now:
+        if (durable < slot.alarm_row or slot.alarm_row <= now) and (unit or not self.outage.on):
+            # While nothing can be stored a read is not to fail for it; the machine is woken afterwards (_evict).
             self._write_alarm(slot, durable, unit)
         self.alarms.set(slot.partition, machine.wake_at)
         for need in step.needs:
@@ -793,7 +809,7 @@ class Partitions:
             keys = [answer.bodies[at] for at in missing]
             rows = await self._store.load(partition, self._epoch(partition), keys)
         except StoreError as error:
-            log.error("Messages of partition %d could not be read: %s", partition, error, extra=_concerns(token))
+            self._unread.add(error)
             _release(token, ServiceUnavailable("The store cannot be read now; please retry."))
             return
         for at, row in zip(missing, rows, strict=True):
@@ -817,7 +833,7 @@ class Partitions:
                 last = other + rows[-1][0][len(prefix) :] + b"\0"
                 beside, _ = await self._store.scan(partition, slot.epoch, first, last, len(rows), 1 << 30)
         except StoreError as error:
-            log.error("Rows of partition %d could not be read: %s", partition, error)
+            self._unread.add(error)
             if slot.machine is machine:
                 self._drop([partition], ServiceUnavailable("The store cannot be read now; please retry."))
             return
@@ -882,8 +898,13 @@ class Partitions:
                 _release(token, error)
 
     def _rest_round(self) -> None:
-        """Once a second: let a slice of the machines that nobody uses leave memory."""
+        """Once a second: let a slice of the machines that nobody uses leave memory, and see how the store is."""
         self._round += 1
+        doubt = self._store.doubt
+        if doubt is not None and not self.outage.on:
+            self.outage.begin(doubt)
+        elif self._round % _LOOK_ROUNDS == 0:
+            self._store.look()
         if not self._rest:
             self._rest = list(self._slots)
             self._over = self._weight > self._machine_bytes

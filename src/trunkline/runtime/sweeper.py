@@ -8,14 +8,12 @@ durable, so a crash only repeats a chunk.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 
+from trunkline.runtime.outage import Outage
 from trunkline.runtime.system import DeadRange
 from trunkline.storage.store import Store, StoreError
-
-log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 512
 _PAUSE = 0.002
@@ -24,10 +22,11 @@ _RETRY = 1.0
 
 
 class Sweeper:
-    """``forget(range)`` is called when a range is empty, to delete its row."""
+    """``forget(range)`` is called when a range is empty, to delete its row. ``outage`` is told when the store fails."""
 
-    def __init__(self, store: Store, forget: Callable[[DeadRange], None]) -> None:
+    def __init__(self, store: Store, forget: Callable[[DeadRange], None], outage: Outage) -> None:
         self._store = store
+        self._outage = outage
         self._forget = forget
         self._ranges: deque[DeadRange] = deque()
         self._bell = asyncio.Event()
@@ -60,8 +59,9 @@ class Sweeper:
             try:
                 finished = await self._store.erase(dead.partition, dead.start, dead.end, CHUNK_ROWS)
             except StoreError as error:
-                log.warning("Could not sweep partition %d (%s); will try again", dead.partition, error)
+                self._outage.begin(error)
                 await asyncio.sleep(_RETRY)
+                await self._outage.over()
                 continue
             if finished:
                 self._ranges.popleft()

@@ -3,6 +3,8 @@
     store = FaultyStore(MemoryStore())
     store.fail_before()        # the next commit fails and nothing of it is applied
     store.fail_after(3)        # the third commit from now is applied, but its answer is lost
+    store.fail()               # every commit, erasure and probe fails from now on ...
+    store.mend()               # ... until now
     store.delay_ms = 20        # every call takes 20 ms longer
     store.refuse_reads = True  # load and scan raise StoreError
     store.told_short = True    # it says that there is hardly any room
@@ -25,7 +27,7 @@ from trunkline.storage.store import Outcome, Sizes, Store, StoreError, StoreLost
 
 
 class FaultyStore:
-    """Implements storage.store.Store. ``commits`` counts the calls of ``commit``, failed ones too."""
+    """Implements storage.store.Store. ``commits`` and ``probes`` count the calls, failed ones too."""
 
     def __init__(self, inner: Store, delay_ms: float = 0) -> None:
         self.inner = inner
@@ -33,6 +35,9 @@ class FaultyStore:
         self.refuse_reads = False
         self.told_short = False
         self.commits = 0
+        self._ill: StoreError | None = None
+        self._doubt: StoreError | None = None
+        self.probes = 0
         self._before: dict[int, StoreError] = {}
         self._after: dict[int, StoreError] = {}
         self._open = asyncio.Event()
@@ -50,6 +55,14 @@ class FaultyStore:
     def fail_after(self, nth: int = 1, error: StoreError | None = None) -> None:
         """The ``nth`` commit from now is applied and then raises: its answer is lost."""
         self._after[self.commits + nth] = error or StoreError("told to lose the answer of a commit")
+
+    def fail(self, error: StoreError | None = None) -> None:
+        """From now on nothing can be made durable: ``error`` is raised. ``look`` finds it out too."""
+        self._ill = error or StoreError("told to fail")
+
+    def mend(self) -> None:
+        """The end of ``fail``; ``doubt`` stays until a probe or a commit has gone through."""
+        self._ill = None
 
     def hold(self) -> None:
         """Commits from now on wait, unapplied, for ``release`` (or ``crash``)."""
@@ -69,6 +82,12 @@ class FaultyStore:
         if self._crashed:
             raise StoreLost("told to crash")
 
+    async def _write(self) -> None:
+        await self._pass()
+        if self._ill is not None:
+            self._doubt = self._ill
+            raise self._ill
+
     async def _read(self) -> None:
         await self._pass()
         if self.refuse_reads:
@@ -79,6 +98,19 @@ class FaultyStore:
     @property
     def short(self) -> bool:
         return self.told_short or self.inner.short
+
+    @property
+    def doubt(self) -> StoreError | None:
+        return self._doubt or self.inner.doubt
+
+    async def probe(self) -> None:
+        self.probes += 1
+        await self._write()
+        await self.inner.probe()
+        self._doubt = None
+
+    def look(self) -> None:
+        self._doubt = self._ill or self._doubt
 
     def sizes(self) -> Sizes | None:
         return self.inner.sizes()
@@ -93,11 +125,11 @@ class FaultyStore:
             await self.inner.close()
 
     async def lease(self, shard: int) -> int:
-        await self._pass()
+        await self._write()
         return await self.inner.lease(shard)
 
     async def lease_all(self, shards: Iterable[int]) -> dict[int, int]:
-        await self._pass()
+        await self._write()
         return await self.inner.lease_all(shards)
 
     async def commit(self, units: list[Unit]) -> Outcome:
@@ -109,10 +141,15 @@ class FaultyStore:
             await self._pass()
             if known != self._failures:
                 raise StoreError("an earlier commit failed")
+            if self._ill is not None:
+                self._failures += 1
+                self._doubt = self._ill
+                raise self._ill
             if before is not None:
                 self._failures += 1
                 raise before
             outcome = await self.inner.commit(units)
+            self._doubt = None
             if after is not None:
                 self._failures += 1
                 raise after
@@ -129,5 +166,5 @@ class FaultyStore:
         return await self.inner.scan(partition, epoch, start, end, limit, max_bytes)
 
     async def erase(self, partition: int, start: bytes, end: bytes, limit: int) -> bool:
-        await self._pass()
+        await self._write()
         return await self.inner.erase(partition, start, end, limit)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from trunkline.kernel.step import Row
-from trunkline.storage.store import SHARDS, Outcome, Sizes, Unit
+from trunkline.storage.store import SHARDS, Outcome, Sizes, StoreError, Unit
 
 
 class _Partition:
@@ -58,6 +58,7 @@ class MemoryStore:
     """Implements storage.store.Store; a commit is 'durable' at once."""
 
     short = False
+    doubt: StoreError | None = None
 
     def __init__(self) -> None:
         self._partitions: dict[int, _Partition] = {}
@@ -98,6 +99,12 @@ class MemoryStore:
                 partition.drop(key)
             else:
                 partition.put(key, value)
+
+    async def probe(self) -> None:
+        return
+
+    def look(self) -> None:
+        return
 
     async def load(self, partition: int, epoch: int, keys: list[bytes]) -> list[bytes | None]:
         held = self._partitions.get(partition)

@@ -38,3 +38,7 @@ class Pace:
         self._slow = 0 if seconds < SLOW_SECONDS else min(self._slow + 1, _MOST_SLOW)
         if self._slow > 1:
             self.aside_until = begun + seconds * 10 * 2**self._slow
+
+    def leave(self, seconds: float) -> None:
+        """It has failed: leave it to the thread for so long at the least."""
+        self.aside_until = max(self.aside_until, self._clock() + seconds)

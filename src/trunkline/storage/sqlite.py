@@ -17,9 +17,13 @@ The writer thread checkpoints: at CHECKPOINT_BYTES of WAL, and when it
 has been idle. So does returning space: freed pages go back to the disk by
 incremental vacuum in small steps when nothing waits.
 
-When a commit fails the connection is kept: a reopened file could show pages
-that never reached the disk. A small probe transaction must succeed before the
-next commit is tried.
+When something fails the store is in *doubt*: before anything else is committed
+a probe must have gone through (``_examine``): the files lie where they were, the
+disk takes a block, a small transaction is written and synced. That is the
+writer thread's work, for a disk that fails may take its time. The connection is
+kept: what a failed sync may have lost is not counted by SQLite, and the next
+transaction is written over it. Only after a checkpoint that failed the data is
+opened anew; see storage.wal, and storage.rescue for files that were removed.
 """
 
 from __future__ import annotations
@@ -30,17 +34,21 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from trunkline.kernel.step import Row
 from trunkline.kernel.time import RealClock
-from trunkline.storage.directory import DataDirectory
+from trunkline.storage import rescue
+from trunkline.storage.directory import DataDirectory, Misplaced
+from trunkline.storage.faults import cannot_open, failed, is_full, is_io
 from trunkline.storage.pace import Pace
 from trunkline.storage.reserve import Reserve, Space, space
-from trunkline.storage.sqlite_file import FILE, Transaction, cannot_open, connect, is_full, translated
-from trunkline.storage.store import SHARDS, Outcome, Sizes, StoreError, StoreLost, Unit
+from trunkline.storage.sqlite_file import FILE, INDEX, LOG, Transaction, connect
+from trunkline.storage.store import SHARDS, Outcome, Sizes, StoreError, StoreFull, StoreLost, Unit
+from trunkline.storage.wal import forget_copied, renew
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +72,10 @@ _FOLD_SECONDS = 5.0
 """Between two checkpoints that only return space, while commits come."""
 _HERE_UNITS = 512
 """Units that one commit on the event loop has at the most."""
+_SHY_SECONDS = 10.0
+"""After a failure commits go to the writer thread for so long: a disk that fails may take its time for it."""
+_SILENT_SECONDS = 30.0
+"""Between two lines in the log on what the store tends by itself and cannot."""
 _ONE_STATEMENT = 1_024
 """Rows that one statement carries at the most (SQLite allows 10,922)."""
 
@@ -95,7 +107,11 @@ class SqliteStore:
         self._loop: asyncio.AbstractEventLoop
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
-        self._doubtful = False
+        self._connected = False
+        self.doubt: StoreError | None = None
+        # A checkpoint failed: the data has to be opened anew, and one to go through.
+        self._unfolded = False
+        self._silent_until = 0.0
         self._failures = 0
         self._failures_known = 0
         # Who may use the writing connection, and who the reading one: the event loop or the thread.
@@ -139,7 +155,7 @@ class SqliteStore:
         except OSError:
             return None
         try:
-            log_ = (self._path / (FILE + "-wal")).stat().st_size
+            log_ = (self._path / LOG).stat().st_size
         except OSError:
             log_ = 0  # there is none yet
         return Sizes(data, log_, free)
@@ -154,34 +170,33 @@ class SqliteStore:
         except OSError as error:
             self._directory.let_go()
             raise StoreError(cannot_open(error.filename or self._path, error)) from error
-        self._reserve = Reserve(self._path, self._space)
         try:
+            self._reserve = Reserve(self._path, self._space)
             try:
-                self._writer = connect(self._path / FILE, self._durability)
-            except sqlite3.Error as error:
-                if not (is_full(error) and self._reserve.drop()):
+                self._connect()
+            except (sqlite3.Error, OSError) as error:
+                if not (is_full(self._directory.why(error)) and self._reserve.drop()):
                     raise
-                self._writer = connect(self._path / FILE, self._durability)
-            self._reader = sqlite3.connect(self._path / FILE, check_same_thread=False, isolation_level=None)
-            self._reader.execute("PRAGMA query_only=ON")
+                self._connect()
             self._epochs = dict(self._writer.execute("SELECT shard, epoch FROM leases"))
             [(self._page_size,)] = self._writer.execute("PRAGMA page_size").fetchall()
-        except sqlite3.Error as error:
-            self._directory.let_go()
-            raise StoreError(cannot_open(self._path / FILE, error)) from error
+            self._directory.sync()
+            self._limit_wal()
+            self._look_for_room()
+        except (sqlite3.Error, OSError) as met:
+            why = self._directory.why(met)
+            self._give_up()
+            where = (why.filename if isinstance(why, OSError) else None) or self._path / FILE
+            raise StoreError(cannot_open(where, why)) from met
         except StoreError:
-            self._directory.let_go()
+            self._give_up()
             raise
-        self._directory.sync()
-        self._limit_wal()
-        self._look_for_room()
         for name, jobs, using, idle in (
             ("writer", self._jobs, self._writing, self._rest),
             ("reader", self._reads, self._reading, None),
         ):
-            thread = threading.Thread(
-                target=self._work, args=(jobs, using, idle), name=f"trunkline-{name}", daemon=True
-            )
+            how = (jobs, using, idle)
+            thread = threading.Thread(target=self._work, args=how, name=f"trunkline-{name}", daemon=True)
             thread.start()
             self._threads.append(thread)
         self._tended = True
@@ -198,24 +213,60 @@ class SqliteStore:
             jobs.put(None)
         for thread in threads:
             await self._loop.run_in_executor(None, thread.join)
-        self._reader.close()
-        self._writer.close()
+        if self._connected:
+            self._disconnect(tidily=self.doubt is None)
         self._directory.let_go()
 
     def _last_checkpoint(self) -> None:
-        if self._doubtful:
+        if self.doubt is not None:
             return
         try:
+            self._directory.check(self._clock())
             self._vacuum(1 << 16)
             if self._growth() <= self._reserve.free:
                 self._fold("TRUNCATE")
-        except sqlite3.Error as error:
-            # Everything is in the WAL all the same.
-            log.warning("The last checkpoint is left to the next start: %s", error)
+        except (sqlite3.Error, OSError, StoreError) as error:
+            # Everything is in the WAL all the same, which is to be left as it is.
+            self.doubt = self._met(error)
+            log.warning("The last checkpoint is left to the next start: %s", self.doubt)
+
+    def _connect(self) -> None:
+        """Open the data, with a log whose every byte is on the disk. StoreError, sqlite3.Error, OSError."""
+        file, wal = self._path / FILE, self._path / LOG
+        left_behind = wal.exists() and wal.stat().st_size > 0
+        self._writer = connect(file, self._durability)
+        try:
+            if left_behind and self._durability == "fsync":
+                renew(self._writer, wal)
+            # It may only read, and so leaves the files as they are if it is the last one to be closed.
+            where = f"{file.absolute().as_uri()}?mode=ro"
+            self._reader = sqlite3.connect(where, uri=True, check_same_thread=False, isolation_level=None)
+            try:
+                self._reader.execute("SELECT count(*) FROM leases").fetchall()
+                self._directory.note()
+            except BaseException:
+                self._reader.close()
+                raise
+        except BaseException:
+            self._writer.close()
+            raise
+        self._connected = True
+
+    def _disconnect(self, tidily: bool) -> None:
+        """``tidily``: fold the log in and remove it. Else the files are left as they are, whosoever they may be now."""
+        self._connected = False
+        for connection in (self._reader, self._writer) if tidily else (self._writer, self._reader):
+            connection.close()
+
+    def _give_up(self) -> None:
+        if self._connected:
+            self._disconnect(tidily=False)
+        self._directory.let_go()
 
     # -- threads -----------------------------------------------------------------
 
     def _work(self, jobs: queue.SimpleQueue[Any], using: threading.Lock, idle: Callable[[], bool] | None) -> None:
+        """A thread's life. It must not end before ``close``: nobody who asks it would be answered."""
         busy = False
         while True:
             try:
@@ -238,11 +289,13 @@ class SqliteStore:
                     result, error = None, failure
             if future is not None:
                 self._loop.call_soon_threadsafe(_resolve, future, result, error)
+            elif error is not None:
+                log.error("The store could not do what it does by itself", exc_info=error)
 
     async def _read(self, work: Callable[[], Any]) -> Any:
         """Do ``work`` with the reading connection."""
         self._check_open()
-        if self._read_pace.quick and self._reading.acquire(blocking=False):
+        if self.doubt is None and self._read_pace.quick and self._reading.acquire(blocking=False):
             begun = self._clock()
             try:
                 return work()
@@ -301,21 +354,22 @@ class SqliteStore:
         self._epochs |= taken
         return taken
 
-    def _met(self, error: sqlite3.Error) -> StoreError:
-        """A write failed. On a full disk the reserve is for what makes room."""
-        self._doubtful = True
-        if is_full(error):
+    def _met(self, error: sqlite3.Error | OSError | StoreError) -> StoreError:
+        """Something failed, and is in doubt from now on. On a full disk the reserve is for what makes room."""
+        self.doubt = found = error if isinstance(error, StoreError) else failed(error, self._path / FILE)
+        self._commit_pace.leave(_SHY_SECONDS)
+        if isinstance(found, StoreFull):
             if self._reserve.drop():
                 log.error("The disk is full: nothing more is taken until there is room")
             self.short = True
-        return translated(error)
+        return found
 
     async def commit(self, units: list[Unit]) -> Outcome:
         known = self._failures_known
         self._check_open()
         try:
             async with self._turn:
-                if len(units) <= _HERE_UNITS and self._commit_pace.quick:
+                if len(units) <= _HERE_UNITS and self.doubt is None and self._commit_pace.quick:
                     if self._last_job is not None:
                         await asyncio.wait((self._last_job,))
                     if self._writing.acquire(blocking=False):
@@ -370,6 +424,7 @@ class SqliteStore:
             self._probe()
             if last:
                 self._write(last)
+                self._look_where()
         except BaseException:
             self._failures += 1
             raise
@@ -386,8 +441,8 @@ class SqliteStore:
         for (partition, key), value in last.items():
             flat += (partition, key, value)
             size += _DELETE_BYTES if value is None else len(value)
-        self._logged(self._pages(size))
         try:
+            self._logged(self._pages(size))
             if len(last) <= _ONE_STATEMENT:
                 # A transaction by itself: written and synced in one go, without the interpreter lock.
                 _run_padded(self._writer, statements, flat)
@@ -395,18 +450,84 @@ class SqliteStore:
                 with Transaction(self._writer):
                     for at in range(0, len(flat), 3 * _ONE_STATEMENT):
                         _run_padded(self._writer, statements, flat[at : at + 3 * _ONE_STATEMENT])
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
+            raise self._met(error) from error
+
+    # -- in doubt ----------------------------------------------------------------------
+
+    def _look_where(self) -> None:
+        """Is what was written where the next start looks for it? A few microseconds."""
+        try:
+            self._directory.check(self._clock())
+        except (StoreError, OSError) as error:
             raise self._met(error) from error
 
     def _probe(self) -> None:
         """After a failure: nothing more is promised until one small transaction has gone through."""
-        if not self._doubtful:
-            return
+        if self.doubt is not None:
+            self._examine()
+
+    async def probe(self) -> None:
+        await self._put_job(self._examine)
+
+    def look(self) -> None:
+        if self._threads and self.doubt is None:
+            self._post(self._look)
+
+    def _look(self) -> None:
+        """On the writer thread: what this finds is in ``doubt``."""
+        with suppress(StoreError):
+            self._look_where()
+
+    def _examine(self) -> None:
+        """Can changes be made durable now? Mends what can be mended. StoreError; then it is in doubt."""
         try:
+            try:
+                self._directory.check(self._clock())
+            except Misplaced as misplaced:
+                self._put_back(misplaced)
+            if not self._connected:
+                self._connect()
+            self._directory.try_out()
+            if self._unfolded:
+                self._reopen()
             self._write_probe()
-        except sqlite3.Error as error:
+            if self._unfolded:
+                self._fold("PASSIVE")
+                self._unfolded = False
+            self._directory.check(self._clock())
+            self._look_for_room()
+        except (sqlite3.Error, OSError, StoreError) as error:
             raise self._met(error) from error
-        self._doubtful = False
+        self.doubt = None
+
+    def _reopen(self) -> None:
+        """What a failed checkpoint may have lost is copied again; see storage.wal."""
+        with self._reading:
+            if self._connected:
+                self._disconnect(tidily=False)
+            forget_copied(self._path / INDEX)
+            self._connect()
+
+    def _put_back(self, misplaced: Misplaced) -> None:
+        """Write what is open where it belongs, if it is gone from there and nothing else lies there. Misplaced."""
+        gone = FILE in misplaced.missing
+        if (
+            misplaced.foreign
+            or not self._connected
+            or not (rescue.may(self._directory) if gone else not self._unfolded)
+        ):
+            raise misplaced
+        with self._reading:
+            if gone:
+                rescue.write(self._writer, self._directory, misplaced)
+            elif not self._fold("TRUNCATE"):
+                raise StoreError(f"{self._path / LOG} is gone, and a reader keeps what was in it from being folded in")
+            self._directory.note()
+            self._disconnect(tidily=False)
+            self._connect()
+        self._directory.sync()
+        log.warning("%s was gone; what it held has been written there again", self._path / min(misplaced.missing))
 
     def _write_probe(self) -> None:
         with Transaction(self._writer):
@@ -417,6 +538,7 @@ class SqliteStore:
         return values
 
     def _load(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
+        self._check_connected()
         try:
             found: list[bytes | None] = []
             for key in keys:
@@ -426,7 +548,11 @@ class SqliteStore:
                 found.append(None if row is None else row[0])
             return found
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise failed(error, self._path / FILE) from error
+
+    def _check_connected(self) -> None:
+        if not self._connected:
+            raise StoreError(f"{self._path / FILE} is to be opened anew, and cannot be")
 
     async def scan(
         self, partition: int, epoch: int, start: bytes, end: bytes, limit: int, max_bytes: int = 1 << 20
@@ -435,6 +561,7 @@ class SqliteStore:
         return found
 
     def _scan(self, partition: int, start: bytes, end: bytes, limit: int, max_bytes: int) -> tuple[list[Row], bool]:
+        self._check_connected()
         cursor = self._reader.cursor()
         try:
             cursor.execute(
@@ -450,7 +577,7 @@ class SqliteStore:
                 rows.append(row)
             return rows, True
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise failed(error, self._path / FILE) from error
         finally:
             cursor.close()  # ends the read transaction, or the WAL could not be reset
 
@@ -470,9 +597,9 @@ class SqliteStore:
                     "RETURNING length(value)",
                     (partition, partition, start, *bound, limit),
                 ).fetchall()
-        except sqlite3.Error as error:
+            self._logged(self._pages(sum(size for (size,) in gone)))
+        except (sqlite3.Error, OSError) as error:
             raise self._met(error) from error
-        self._logged(self._pages(sum(size for (size,) in gone)))
         if self._wal_pages > self._wal_limit:
             self._checkpoint()
         return len(gone) < limit
@@ -488,16 +615,22 @@ class SqliteStore:
             if self._growth() > self._reserve.free:
                 return False  # it would fail half-way, and leave no room for anything else
             folded = self._fold(mode)
-        except sqlite3.Error as error:
-            if is_full(error):
-                self._met(error)
-            log.warning("Checkpoint put off: %s", error)
+        except (sqlite3.Error, OSError) as error:
+            self._unfolded = self._unfolded or is_io(error)
+            self._put_off("Checkpoint", error)
             return False
         self._limit_wal()
         if folded:
             self._guessed = self._wal_pages = self._looked_at = 0
             self._wal_longest = self._log_length()
         return folded
+
+    def _put_off(self, what: str, error: sqlite3.Error | OSError | StoreError) -> None:
+        """What the store does by itself has failed."""
+        found, now = self._met(error), self._clock()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENT_SECONDS
+            log.warning("%s put off: %s", what, found)
 
     def _fold(self, mode: str) -> bool:
         """Checkpoint; False if a reader stood in the way.
@@ -537,7 +670,7 @@ class SqliteStore:
     def _log_length(self) -> int:
         """Of the WAL's file, in pages."""
         try:
-            return (self._path / (FILE + "-wal")).stat().st_size // self._page_size
+            return (self._path / LOG).stat().st_size // self._page_size
         except OSError:
             return 0
 
@@ -562,30 +695,39 @@ class SqliteStore:
             # A commit that finds the connection taken goes to this thread, which costs it ten milliseconds.
             return True
         with self._writing:
-            return self._tend(quiet)
+            try:
+                return self._tend(quiet)
+            except Exception as error:
+                if not isinstance(error, sqlite3.Error | OSError | StoreError):
+                    log.exception("Housekeeping failed in an unforeseen way")
+                    error = StoreError(f"{self._path / FILE}: {error}")
+                self._put_off("Housekeeping", error)
+                self._tended = False
+                return False
 
     def _tend(self, quiet: bool) -> bool:
-        """What ``_rest`` is for, while ``_writing`` is held."""
+        """What ``_rest`` is for, while ``_writing`` is held. StoreError, sqlite3.Error, OSError."""
+        if self.doubt is not None:
+            self._tended = False
+            return False  # whoever commits or probes next ends that
+        self._look()
+        if self.doubt is not None:
+            return False
         self._look_for_room()
-        if self._dirty and not self._doubtful:
-            try:
-                if self._freed and (quiet or self.short or self._returning or self._free_for_long()):
-                    self._returning = True
-                    share = 8 if self.short else 1 if quiet else 4
-                    self._freed = self._vacuum(_VACUUM_PAGES // share)
-                    if self._freed and not self.short:
-                        if self._wal_pages > self._wal_limit:
-                            self._checkpoint()
-                        return True
-                    self._returning, self._shrunk = False, True
-                if quiet or self.short or (self._shrunk and self._clock() > self._folded + _FOLD_SECONDS):
-                    self._shrunk = not self._checkpoint("TRUNCATE")
-                    self._dirty = self._shrunk or self._freed
-            except sqlite3.Error as error:
-                if is_full(error):
-                    self._met(error)
-                log.warning("Housekeeping put off: %s", error)
-        busy = self.short or not quiet or (self._dirty and not self._doubtful)
+        if self._dirty:
+            if self._freed and (quiet or self.short or self._returning or self._free_for_long()):
+                self._returning = True
+                share = 8 if self.short else 1 if quiet else 4
+                self._freed = self._vacuum(_VACUUM_PAGES // share)
+                if self._freed and not self.short:
+                    if self._wal_pages > self._wal_limit:
+                        self._checkpoint()
+                    return True
+                self._returning, self._shrunk = False, True
+            if quiet or self.short or (self._shrunk and self._clock() > self._folded + _FOLD_SECONDS):
+                self._shrunk = not self._checkpoint("TRUNCATE")
+                self._dirty = self._shrunk or self._freed
+        busy = self.short or not quiet or self._dirty
         self._tended = busy
         return busy
 

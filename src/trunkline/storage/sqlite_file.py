@@ -1,4 +1,4 @@
-"""The SQLite file of a store: its format, how it is opened, how it is read without a server, what its errors mean.
+"""The SQLite file of a store: its format, how it is opened, how it is read without a server.
 
     rows(partition INTEGER, key BLOB, value BLOB, PRIMARY KEY(partition, key)) WITHOUT ROWID
     leases(shard INTEGER PRIMARY KEY, epoch INTEGER)
@@ -9,19 +9,22 @@ asserted at every open; the format's number is ``user_version``.
 
 from __future__ import annotations
 
-import errno
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trunkline.storage.store import StoreError, StoreFull, StoreLost
+from trunkline.storage.faults import cannot_open
+from trunkline.storage.store import StoreError
 
 log = logging.getLogger(__name__)
 
 FILE = "trunkline.db"
+LOG = FILE + "-wal"
+INDEX = FILE + "-shm"
+"""Of the log, by SQLite's names."""
 APPLICATION_ID = 0x54524B4C  # "TRKL"
 FORMAT = 1
 """user_version of the file. A newer one is refused, an older one upgraded by UPGRADES."""
@@ -180,42 +183,3 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
 
 _PAGE = "SELECT partition, key, value FROM rows WHERE (partition, key) > (?, ?) ORDER BY partition, key LIMIT ?"
 _PAGE_ROWS = 500
-
-_ADVICE: Mapping[int, str] = {
-    errno.EACCES: "This user may not write there: give it the rights, or choose another directory with --data.",
-    errno.EPERM: "This user may not write there: give it the rights, or choose another directory with --data.",
-    errno.EROFS: "Nothing can be written there: choose another directory with --data.",
-    errno.EEXIST: "That is a file: choose a directory with --data.",
-    errno.ENOTDIR: "A part of that path is a file: choose a directory with --data.",
-    errno.ENOSPC: "Make room on that disk, or choose another directory with --data.",
-}
-_SQLITE_ADVICE: Mapping[int, str] = {
-    sqlite3.SQLITE_READONLY: _ADVICE[errno.EACCES],
-    sqlite3.SQLITE_CANTOPEN: "Is it a file that this user may read and write? If not, choose another with --data.",
-    sqlite3.SQLITE_FULL: _ADVICE[errno.ENOSPC],
-    sqlite3.SQLITE_BUSY: "Another program holds it: stop that one (a backup, or sqlite3).",
-    sqlite3.SQLITE_NOTADB: "It is no data of Trunkline: choose another directory with --data.",
-    sqlite3.SQLITE_CORRUPT: "It is damaged: put a backup in its place, or start anew with another --data.",
-}
-
-
-def cannot_open(file: Path | str, error: OSError | sqlite3.Error) -> str:
-    """Why, and what to do."""
-    if isinstance(error, OSError):
-        text, advice = error.strerror or str(error), _ADVICE.get(error.errno or 0, "")
-    else:
-        text, advice = str(error), _SQLITE_ADVICE.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF, "")
-    return f"{file}: {text}. {advice}".rstrip()
-
-
-def translated(error: sqlite3.Error) -> StoreError:
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # without what extends it, as CORRUPT_INDEX
-    if code == sqlite3.SQLITE_FULL:
-        return StoreFull(str(error))
-    if isinstance(error, sqlite3.ProgrammingError) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreLost(str(error))
-    return StoreError(str(error))
-
-
-def is_full(error: sqlite3.Error) -> bool:
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF == sqlite3.SQLITE_FULL

@@ -26,15 +26,50 @@ SHARDS = 1_024
 
 
 class StoreError(Exception):
-    """The store could not do it. After a commit the outcome is unknown."""
+    """The store could not do it. After a commit the outcome is unknown.
+
+    The text says what and where. ``kind``: a word for metrics and health; ``short``: what is wrong, for clients;
+    ``advice``: what whoever runs the server can do, or "".
+    """
+
+    kind = "io"
+    short = "the disk fails"
+    advice = ""
 
 
 class StoreFull(StoreError):
     """No room on the disk; nothing was applied."""
 
+    kind = "full"
+    short = "the disk is full"
+    advice = "Make room on that disk, or raise this user's quota."
+
+
+class StoreReadOnly(StoreError):
+    """The disk or the files cannot be written any more."""
+
+    kind = "read_only"
+    short = "the disk is read-only"
+    advice = "Let this user write there again; of a disk that the kernel made read-only it says why (dmesg)."
+
+
+class StoreGone(StoreError):
+    """The files lie no longer where they were opened; they may come back."""
+
+    kind = "gone"
+    short = "the data directory is gone"
+    advice = "Put the data directory back as it was."
+
 
 class StoreLost(StoreError):
     """The store is gone for good (its connection or its files); the server must stop."""
+
+    kind = "lost"
+    short = "the data is lost"
+    advice = "Start the server anew; if that fails, put a backup in the place of the data."
+
+
+KINDS = tuple(each.kind for each in (StoreError, StoreFull, StoreReadOnly, StoreGone, StoreLost))
 
 
 @dataclass(slots=True)
@@ -69,10 +104,14 @@ class Store(Protocol):
     """See the module's text. Every method may raise StoreError.
 
     ``short``: there is hardly any room; only what makes room should be committed.
+    ``doubt``: what went wrong last, until a probe or a commit has gone through; None if nothing did.
     """
 
     @property
     def short(self) -> bool: ...
+
+    @property
+    def doubt(self) -> StoreError | None: ...
 
     def sizes(self) -> Sizes | None:
         """What it takes up; None if that is no disk, or the disk does not say."""
@@ -101,6 +140,17 @@ class Store(Protocol):
         applied: they may have been decided on top of what was lost.
         A unit refused for a stale epoch is left out whole; it is no error.
         """
+        ...
+
+    async def probe(self) -> None:
+        """Return if changes can be made durable now; else raise why not. Mends what can be mended.
+
+        Never holds the event loop up.
+        """
+        ...
+
+    def look(self) -> None:
+        """Find out, by and by and beside the event loop, what is wrong that no call has met; ``doubt`` will say it."""
         ...
 
     async def load(self, partition: int, epoch: int, keys: list[bytes]) -> list[bytes | None]:

@@ -57,12 +57,23 @@ class Disk:
         self._free = -1
         size = _RULE.size * len(_KINDS)
         control.write_bytes(bytes(size + _FREE.size))
-        with control.open("r+b") as file:
-            self._rules = mmap.mmap(file.fileno(), 0)
+        self._attach(control)
         self.free = -1
         self.environment = {"LD_PRELOAD": str(shim()), "DISK_ROOT": str(root), "DISK_FAULTS": str(control)}
         if log is not None:
             self.environment["DISK_LOG"] = str(log)
+
+    def _attach(self, control: Path) -> None:
+        with control.open("r+b") as file:
+            self._rules = mmap.mmap(file.fileno(), 0)
+
+    @classmethod
+    def attached(cls, control: Path) -> Disk:
+        """One that was made elsewhere, for a program that runs on it and is to break it itself."""
+        disk = cls.__new__(cls)
+        disk._free = -1
+        disk._attach(control)
+        return disk
 
     @property
     def free(self) -> int:

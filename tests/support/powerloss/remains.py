@@ -52,8 +52,10 @@ SECTOR = 512
 PAGE = 4096
 
 NOTHING, EVERYTHING, ORDER, SOME, FEW, MOST = "nothing", "everything", "in order", "some", "few", "most"
+LOST = "lost"
+"""Nothing of what was not synced, and nothing of what a sync that failed was to write."""
 MODES = (NOTHING, EVERYTHING, ORDER, SOME, SOME, FEW, MOST)
-_CHANCE = {NOTHING: 0.0, EVERYTHING: 1.0, SOME: 0.5, FEW: 0.1, MOST: 0.9}
+_CHANCE = {LOST: 0.0, NOTHING: 0.0, EVERYTHING: 1.0, SOME: 0.5, FEW: 0.1, MOST: 0.9}
 
 
 @dataclass(slots=True)
@@ -216,7 +218,7 @@ class Files:
         return found
 
     def remains(self, into: Path, mode: str, chance: random.Random) -> None:
-        """Draw a state of ``mode`` (see MODES) that a cut now may leave, and make it in ``into``, which is not there.
+        """Draw a state of ``mode`` (MODES, LOST) that a cut now may leave, and make it in ``into``, which is not there.
 
         ``nothing`` and ``everything`` are what was not synced; ``in order`` is all of that up to some change;
         ``some``, ``few`` and ``most`` are chance for each sector, size and name.
@@ -312,7 +314,7 @@ def _size(target: _File, mode: str, last: int | None, chance: random.Random) -> 
     if last is not None:
         return sizes[-1]
     if chance.random() >= _CHANCE[mode]:
-        return chance.choice(sizes[: len(target.sizes) + 1])
+        return sizes[0] if mode == LOST else chance.choice(sizes[: len(target.sizes) + 1])
     return sizes[-1] if mode == EVERYTHING else chance.choice(sizes)
 
 
@@ -335,8 +337,8 @@ def _drawn(target: _File, mode: str, last: int | None, chance: random.Random) ->
     drawn = bytearray(target.sure.ljust(max(widest, size, 1), b"\0"))
     drawn.extend(bytes(-len(drawn) % SECTOR))
     for sector, others in target.doubt.items():
-        if chance.random() < 0.5:
-            drawn[sector * SECTOR : (sector + 1) * SECTOR] = chance.choice(others)
+        if mode == LOST or chance.random() < 0.5:
+            drawn[sector * SECTOR : (sector + 1) * SECTOR] = others[0] if mode == LOST else chance.choice(others)
     for sector, later in versions.items():
         if mode == EVERYTHING or last is not None:
             found = later[-1]

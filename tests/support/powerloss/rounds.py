@@ -89,9 +89,9 @@ class Round:
         time.sleep(seconds)
         self.server.kill()
         self.load.join()
-        self._complete()
+        self.complete()
 
-    def _complete(self) -> None:
+    def complete(self) -> None:
         """Record what the killed server had just done and not come to record; nobody has written since."""
         files = Files(self.root)
         for record in records.read(self.log):
@@ -105,6 +105,15 @@ class Round:
         time.sleep(seconds)
         self.server.stop()
         self.load.join()
+
+    def until_struck(self) -> None:
+        """Wait until a sync has failed; of the file one comes when the load has paused."""
+        end = time.monotonic() + 30
+        while not self.disk.hits("sync"):
+            if time.monotonic() > end - 27:
+                self.load.stop()
+            assert time.monotonic() < end, "no sync came"
+            time.sleep(0.01)
 
     def rest(self, seconds: float = 0.8) -> None:
         """Let the server fold its WAL in, and give space back."""
@@ -200,6 +209,25 @@ def short(round_: Round) -> None:
     round_.kill_under_load(0.3)
     round_.start()
     round_.stop_under_load(0.4)
+
+
+def ill(round_: Round) -> None:
+    """A sync of the log fails under load, and of the file in a checkpoint; killed at once and started again, each."""
+    round_.start()
+    round_.load.prepare(round_.server.port)
+    for only in ("-wal", ".db", ""):
+        round_.load.start(round_.server.port, 6)
+        time.sleep(0.2)
+        round_.disk.fail("sync", errno.EIO, times=1, only=only)
+        round_.until_struck()
+        round_.server.kill()
+        round_.load.join()
+        round_.complete()
+        round_.disk.mend()
+        round_.start()
+        round_.under_load(0.3)
+        round_.rest(0.6)
+    round_.kill_under_load(0.2)
 
 
 def long(round_: Round) -> None:

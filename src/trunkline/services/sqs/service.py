@@ -29,6 +29,14 @@ from trunkline.services.sqs.standard import StandardQueue
 
 SENDING = frozenset({"sqs:SendMessage", "sqs:SendMessageBatch"})
 """The actions that fill a store."""
+READING = frozenset(
+    f"sqs:{name}"
+    for name in (
+        "GetQueueAttributes", "GetQueueUrl", "ListDeadLetterSourceQueues", "ListMessageMoveTasks", "ListQueues",
+        "ListQueueTags",
+    )
+)  # fmt: skip
+"""Those that change nothing. A receive is none of them: it hands out what is then in flight."""
 
 _ARNS = ("SourceArn", "DestinationArn")
 _BY_NAME = frozenset({"CreateQueue", "GetQueueUrl", "ListQueues"})
