@@ -29,7 +29,7 @@ from trunkline.kernel.time import NEVER, Millis
 from trunkline.runtime import system
 from trunkline.services.sqs import rows
 from trunkline.services.sqs.catalogue import DELETED, ENTRY
-from trunkline.services.sqs.deduplication import entries_of, entry_of
+from trunkline.services.sqs.deduplication import entries_of
 from trunkline.services.sqs.messages import Attribute, decode_tail
 from trunkline.services.sqs.move_tasks import Progress
 from trunkline.services.sqs.rows import MessageRow, StateRow
@@ -214,17 +214,12 @@ def _state(key: bytes, value: bytes) -> Line:
     }  # fmt: skip
 
 
-def _deduplication(key: bytes, value: bytes) -> Line:
-    digest, id_, accepted, sequence = entry_of(value)
-    return {"accepted": _time(accepted), "key": digest.hex(), "id": uuid_text(id_), "sequence": sequence}
-
-
-def _deduplication_run(key: bytes, value: bytes) -> Line:
+def _deduplications(key: bytes, value: bytes) -> Line:
     entries = [
         {"accepted": _time(accepted), "key": digest.hex(), "id": uuid_text(id_), "sequence": sequence}
         for digest, id_, accepted, sequence in entries_of(value)
     ]
-    return {"until": _time(_number(key[:8])), "sends": entries}
+    return {"sends": entries}
 
 
 _QUEUE_KINDS: Mapping[bytes, tuple[str, Callable[[bytes, bytes], Line]]] = {
@@ -235,8 +230,8 @@ _QUEUE_KINDS: Mapping[bytes, tuple[str, Callable[[bytes, bytes], Line]]] = {
     rows.STATE: ("state", _state),
     rows.DELAYED: ("delayed", lambda key, value: {"due": _time(_number(key[:8])), "sequence": _number(key[8:])}),
     rows.SENT_INDEX: ("sent", lambda key, value: {"sent": _time(_number(key[:8])), "sequence": _number(key[8:])}),
-    rows.DEDUPLICATION: ("deduplication", _deduplication),
-    rows.DEDUPLICATION_RUN: ("deduplications", _deduplication_run),
+    rows.DEDUPLICATION: ("deduplication", _deduplications),
+    rows.DEDUPLICATION_RUN: ("deduplication run", _deduplications),
 }
 """By the first byte of a key, which four bytes of generation follow; what decodes gets what is behind those."""
 

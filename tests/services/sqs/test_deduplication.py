@@ -31,7 +31,8 @@ class Remembering:
         step, key = Step(), key_of(str(name), "")
         id_ = self.sequence.to_bytes(16, "big")
         self.memory.tidy(self.now, step)
-        found = self.memory.accept(key, id_, self.sequence, self.now, step)
+        found = self.memory.accept(key, id_, self.sequence, self.now)
+        self.memory.write(step)
         expected = self.known.get(key)
         if expected is not None and expected[2] + WINDOW > self.now:
             assert found == expected[:2]
@@ -55,10 +56,10 @@ class Remembering:
         self.memory = Deduplication(1, complete=False, run=self.run)
         first = self.memory.runs + (self.now - WINDOW + 1).to_bytes(8, "big")
         self.rows = {row: value for row, value in self.rows.items() if not self.memory.runs <= row < first}
-        runs = self.between(first, self.memory.runs + b"\xff" * 17)
-        for at in range(0, len(runs), 3):
-            self.memory.load_runs(runs[at : at + 3])
-        self.memory.load_singles(self.between(self.memory.after_runs, self.memory.singles + b"\xff" * 17))
+        runs = self.between(first, self.memory.runs + b"\xff" * 18)
+        for at in range(0, len(runs), 300):
+            self.memory.load_runs(runs[at : at + 300])
+        self.memory.load_singles(self.between(self.memory.after_runs, self.memory.singles + b"\xff" * 18))
 
     def between(self, start: bytes, end: bytes) -> list[Row]:
         return [(row, self.rows[row]) for row in sorted(self.rows) if start <= row < end]
@@ -67,10 +68,8 @@ class Remembering:
     def written(self) -> list[int]:
         """The sequences in the rows."""
         found = []
-        for row, value in self.rows.items():
-            found += (
-                [sequence for *_, sequence in entries_of(value)] if row[:1] == b"\x72" else [int.from_bytes(row[-8:])]
-            )
+        for value in self.rows.values():
+            found += [sequence for *_, sequence in entries_of(value)]
         return sorted(found)
 
 

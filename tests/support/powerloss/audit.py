@@ -27,7 +27,7 @@ from trunkline.node import Node
 from trunkline.runtime import system
 from trunkline.services.sqs import rows as layout
 from trunkline.services.sqs.catalogue import DELETED, ENTRY
-from trunkline.services.sqs.deduplication import entries_of, entry_of
+from trunkline.services.sqs.deduplication import entries_of
 from trunkline.services.sqs.messages import decode_tail
 from trunkline.services.sqs.rows import MessageRow, StateRow
 from trunkline.settings import Settings
@@ -176,10 +176,7 @@ class Found:
                     queue.states[number] = StateRow.decode(value)
                 case layout.DELAYED:
                     queue.delayed.add(number)
-                case layout.DEDUPLICATION:
-                    _, id_, accepted, _ = entry_of(value)
-                    queue.memory[uuid_text(id_)] = accepted
-                case layout.DEDUPLICATION_RUN:
+                case layout.DEDUPLICATION | layout.DEDUPLICATION_RUN:
                     queue.memory |= {uuid_text(id_): accepted for _, id_, accepted, _ in entries_of(value)}
                 case layout.SENT_INDEX | layout.ATTEMPT:
                     pass

@@ -1,10 +1,12 @@
 """What a FIFO queue remembers of the last five minutes' sends (aws/sqs.md section 8).
 
-    71 gen sequence u64                  an entry: a send that is in no run yet
-    72 gen accepted u64, sequence u64    a run of entries; accepted and sequence are its last one's
-                                         256 times u16, then the entries in the order of their first byte
+    71 gen sequence u64                           the entries of one send that are in no run yet
+    72 gen accepted u64, sequence u64, first u8   those of a run whose key begins with this byte
 
     entry: key 12s, id 16s, accepted u64, sequence u64
+
+In a row's key accepted and sequence are those of the last entry, of the send or
+of the whole run.
 
 The key is a digest of the deduplication id, with the group if the scope is the
 message group. A send decides without a read, so all of the window is in
@@ -14,20 +16,20 @@ search for the key's bytes. There are about as many buckets as ``_FULL`` asks
 for at any time, for one after the other is split in two when that is due
 (linear hashing), so that no send pays for all.
 
-A send writes a row of its own. When there are ``run`` of them they are written
-once more as one row, and swept. A run's entries stand by their first byte, and
-so do the first 256 buckets: after a restart a million entries are taken up by
-copying 256 slices of each of 244 rows, and not one by one. Meanwhile senders
-wait. A duplicate does not extend the window. Rows leave in the order of their
-time.
+A send writes a row of its own. When there are ``run`` entries in them they are
+written once more, by their first byte, and the rows are swept. The first 256
+buckets are by the first byte too: so after a restart entries are taken up
+sixteen at a time, a million in a moment. Meanwhile senders wait. (All of a run
+in one row would be read sooner yet, but SQLite would copy it whenever a search
+for another row came by.) A duplicate does not extend the window. Rows leave in
+the order of their time.
 """
 
 from __future__ import annotations
 
 import struct
-from collections import Counter, deque
+from collections import deque
 from hashlib import blake2b
-from operator import itemgetter
 
 from trunkline.kernel.step import Row, Step
 from trunkline.kernel.time import Millis
@@ -35,7 +37,7 @@ from trunkline.services.sqs.rows import DEDUPLICATION, DEDUPLICATION_RUN, u32, u
 
 WINDOW: Millis = 300_000
 RUN = 4_096
-"""Entries in a run: made of single ones in about 2 ms, and some 180 KB."""
+"""Entries in a run: made of single ones in about 2 ms. A row of it has some 700 bytes, and does not fill a page."""
 _FULL = 16
 """Entries for each bucket. More would be searched for longer; with fewer the buckets themselves take room."""
 _FIRST_BYTES = 256
@@ -47,14 +49,13 @@ _SPLIT = 1_024
 _TIDIED = 4
 """Buckets that it rids of what is past the window: all have their turn while a quarter of what is in them comes."""
 _FORGOTTEN = 32
-"""Rows past the window that it deletes."""
+"""Rows of sends past the window that it deletes."""
 
 _KEY = 12
 _LAYOUT = struct.Struct(">12s16sQQ")
 _ENTRY = _LAYOUT.size
 _ACCEPTED, _SEQUENCE = 28, 36
 """Where they stand in an entry."""
-_COUNTS = struct.Struct(f">{_FIRST_BYTES}H")
 
 
 def key_of(deduplication: str, group: str) -> bytes:
@@ -62,15 +63,9 @@ def key_of(deduplication: str, group: str) -> bytes:
     return blake2b(f"{group}\0{deduplication}".encode(), digest_size=_KEY).digest()
 
 
-def entries_of(run: bytes) -> list[tuple[bytes, bytes, Millis, int]]:
-    """What a run's row says: (key, id, accepted, sequence) of each send, in no order."""
-    return list(_LAYOUT.iter_unpack(run[_COUNTS.size :]))
-
-
-def entry_of(value: bytes) -> tuple[bytes, bytes, Millis, int]:
-    """What the row of a single send says, likewise."""
-    found: tuple[bytes, bytes, Millis, int] = _LAYOUT.unpack(value)
-    return found
+def entries_of(value: bytes) -> list[tuple[bytes, bytes, Millis, int]]:
+    """What a row says: (key, id, accepted, sequence) of each message."""
+    return list(_LAYOUT.iter_unpack(value))
 
 
 class Deduplication:
@@ -89,9 +84,13 @@ class Deduplication:
         self._cursor = 0
         self._held = 0
         self._latest: Millis = 0
+        self._new: list[bytes] = []
+        """Entries that are not written yet."""
         self._single: list[bytes] = []
-        """The entries that are in no run, in the order of their sequence."""
+        """The rows of what is in no run, in the order of their sequence, and how many entries are in them."""
+        self._singles_held = 0
         self._run_keys: deque[bytes] = deque()
+        """How the keys of each run's rows begin."""
         self._tidy_at: Millis = 0
         self._tidy_from = 0
 
@@ -102,16 +101,16 @@ class Deduplication:
     @property
     def weight(self) -> int:
         """About how many bytes they take."""
-        return _ENTRY * self._held * 9 // 8 + 64 * len(self._buckets) + 85 * len(self._single)
+        return _ENTRY * self._held * 9 // 8 + 64 * len(self._buckets) + (_ENTRY + 41) * self._singles_held
 
     def _bucket(self, key: bytes) -> bytearray:
         place = int.from_bytes(key[:4], "little")
         at = place % self._round
         return self._buckets[at if at >= self._next else place % (2 * self._round)]
 
-    def accept(self, key: bytes, id_: bytes, sequence: int, now: Millis, step: Step) -> tuple[bytes, int] | None:
+    def accept(self, key: bytes, id_: bytes, sequence: int, now: Millis) -> tuple[bytes, int] | None:
         """(id, sequence) of the message that ``key`` was accepted for inside the window. If there is none, this one is
-        it from now on, and None is returned."""
+        it from now on, and None is returned. ``write`` is to follow."""
         bucket = self._bucket(key)
         at = bucket.find(key)
         while at >= 0:
@@ -124,15 +123,24 @@ class Deduplication:
         bucket += entry
         self._held += 1
         self._latest = now
-        self._single.append(entry)
-        step.writes.append((self.singles + entry[_SEQUENCE:], entry))
+        self._new.append(entry)
         return None
+
+    def write(self, step: Step) -> None:
+        """The row of what was accepted since the last call."""
+        new = self._new
+        if new:
+            row = b"".join(new)
+            self._single.append(row)
+            self._singles_held += len(new)
+            new.clear()
+            step.writes.append((self.singles + row[-8:], row))
 
     def tidy(self, now: Millis, step: Step) -> None:
         """Before a send, what sends do for each other: make a run, keep the buckets short, forget what is past."""
         if self._held < self._tidy_from and now < self._tidy_at:
             return
-        if len(self._single) >= self._run:
+        if self._singles_held >= self._run:
             self._close_run(step)
         past = now - WINDOW
         more = self._forget(past, step)
@@ -145,14 +153,16 @@ class Deduplication:
         self._tidy_at = now + (0 if more else _TIDY_AFTER)
 
     def _close_run(self, step: Step) -> None:
-        entries, self._single = self._single, []
-        *_, accepted, sequence = _LAYOUT.unpack(entries[-1])
-        entries.sort(key=itemgetter(0))  # it is stable: of the same first byte they stay in the order of their time
-        counts = Counter(map(itemgetter(0), entries))
-        key = self.runs + u64(accepted) + u64(sequence)
-        step.writes.append((key, _COUNTS.pack(*(counts[first] for first in range(_FIRST_BYTES))) + b"".join(entries)))
-        step.sweeps.append((self.singles, self.singles + u64(sequence + 1)))
+        last = self._single[-1]
+        groups: list[list[bytes]] = [[] for _ in range(_FIRST_BYTES)]
+        for row in self._single:
+            for at in range(0, len(row), _ENTRY):
+                groups[row[at]].append(row[at : at + _ENTRY])
+        key = self.runs + last[-_ENTRY + _ACCEPTED :]
+        step.writes += [(key + bytes((first,)), b"".join(group)) for first, group in enumerate(groups) if group]
+        step.sweeps.append((self.singles, self.singles + last[_SEQUENCE - _ENTRY :] + b"\0"))
         self._run_keys.append(key)
+        self._single, self._singles_held = [], 0
 
     def _split(self) -> None:
         moved = 0
@@ -173,15 +183,16 @@ class Deduplication:
         """Delete rows that are past the window; True if there are more."""
         single, keys = self._single, self._run_keys
         lapsed = 0
-        for entry in single[:_FORGOTTEN]:
-            if _accepted(entry, 0) > past:
+        for row in single[:_FORGOTTEN]:
+            if _accepted(row, 0) > past:
                 break
-            step.writes.append((self.singles + entry[_SEQUENCE:], None))
+            step.writes.append((self.singles + row[-8:], None))
+            self._singles_held -= len(row) // _ENTRY
             lapsed += 1
         del single[:lapsed]
-        start = len(self.runs)
-        while keys and int.from_bytes(keys[0][start : start + 8], "big") <= past:
-            step.writes.append((keys.popleft(), None))
+        while keys and int.from_bytes(keys[0][-16:-8], "big") <= past:
+            key = keys.popleft()
+            step.sweeps.append((key, key + b"\xff\xff"))
         return lapsed == _FORGOTTEN
 
     def _shorten(self, past: Millis) -> None:
@@ -202,26 +213,27 @@ class Deduplication:
         if self._round < _FIRST_BYTES:
             self._buckets = [bytearray() for _ in range(_FIRST_BYTES)]
             self._round = _FIRST_BYTES
-        for key, run in rows:
-            at = _COUNTS.size
-            for bucket, count in zip(self._buckets, _COUNTS.unpack_from(run), strict=True):
-                bucket += run[at : at + count * _ENTRY]
-                at += count * _ENTRY
-            self._held += (len(run) - _COUNTS.size) // _ENTRY
-            self._latest = int.from_bytes(key[-16:-8], "big")
-            self._run_keys.append(key)
+        for key, entries in rows:
+            self._buckets[key[-1]] += entries
+            self._held += len(entries) // _ENTRY
+            self._latest = int.from_bytes(key[-17:-9], "big")
+            if not self._run_keys or self._run_keys[-1] != key[:-1]:
+                self._run_keys.append(key[:-1])
 
     def load_singles(self, rows: list[Row]) -> None:
-        """Take up single entries, likewise."""
-        for _, entry in rows:
-            self._bucket(entry[:_KEY]).extend(entry)
-            self._single.append(entry)
-            self._held += 1
-            self._latest = _accepted(entry, 0)
+        """Take up the rows of sends, likewise."""
+        for _, row in rows:
+            for at in range(0, len(row), _ENTRY):
+                entry = row[at : at + _ENTRY]
+                self._bucket(entry[:_KEY]).extend(entry)
+                self._held += 1
+            self._single.append(row)
+            self._singles_held += len(row) // _ENTRY
+            self._latest = _accepted(row, 0)
 
     @property
     def after_runs(self) -> bytes:
-        """Where the single entries begin that are in no run."""
+        """Where the rows begin of what is in no run."""
         return self.singles + (u64(int.from_bytes(self._run_keys[-1][-8:], "big") + 1) if self._run_keys else b"")
 
 

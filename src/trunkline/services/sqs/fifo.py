@@ -63,7 +63,7 @@ _FIRST_SEQUENCE = 18_849_496_460_467_696_128
 """Sequence numbers have 20 digits, and are not consecutive."""
 _STRIDE = 256
 _MEMORY_PAGE = 1_000
-_BEHIND = b"\xff" * 17
+_BEHIND = b"\xff" * 18
 """What is behind every row of a generation."""
 _FORGOTTEN = 10
 """Receive request attempts past the window that one receive deletes: more than it adds."""
@@ -163,7 +163,7 @@ class FifoQueue(QueueMachine):
         self._memory.tidy(now, step)
         for draft in command.drafts:
             key = key_of(draft.deduplication, draft.group if settings.deduplicate_per_group else "")
-            original = self._memory.accept(key, draft.id, self._next_seq, now, step)
+            original = self._memory.accept(key, draft.id, self._next_seq, now)
             if original is None:
                 original = (draft.id, self._next_seq)
                 row = MessageRow(
@@ -174,6 +174,7 @@ class FifoQueue(QueueMachine):
                 self._traffic.duplicates += 1
             ids.append(original[0])
             sequences.append(self._public(original[1]))
+        self._memory.write(step)
         step.answers.append((command.token, Sent(ids, sequences)))
 
     def _add(self, row: MessageRow, now: Millis, step: Step) -> None:

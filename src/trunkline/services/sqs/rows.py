@@ -15,7 +15,7 @@ the older generations is dead at once and swept later.
     60 gen due u64, seq u64               delayed index, until the first receive: head of the message
     68 gen sent u64, seq u64              messages whose sent time is out of sequence order (dead letters)
     71 gen seq u64                        FIFO: a send of the last minutes (see deduplication)
-    72 gen accepted u64, seq u64          FIFO: many of them
+    72 gen accepted u64, seq u64, u8      FIFO: many of them
 
 A message row:
 
