@@ -154,6 +154,9 @@ class Toy:
 
     weight = 100
 
+    def shed(self, everything: bool) -> list[Any]:
+        return []
+
     @property
     def idle(self) -> bool:
         return not self.parked and not self.asked

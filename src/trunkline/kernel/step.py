@@ -171,6 +171,11 @@ class Machine(Protocol):
         """Roughly how many bytes of memory the machine holds."""
         ...
 
+    def shed(self, everything: bool) -> list[list[Any] | dict[Any, Any]]:
+        """Large containers that it needs no longer, to be emptied little by little; with ``everything`` all that it
+        has, for it is used no longer itself."""
+        ...
+
     @property
     def idle(self) -> bool:
         """True if no caller waits in it and no Need is outstanding: it may be unloaded."""

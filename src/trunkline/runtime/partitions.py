@@ -45,6 +45,7 @@ from trunkline.kernel.time import NEVER, Millis, RealClock, ServiceClock
 from trunkline.runtime.alarms import Alarms
 from trunkline.runtime.bodies import Bodies
 from trunkline.runtime.commits import Commits
+from trunkline.runtime.remains import Remains
 from trunkline.runtime.sweeper import Sweeper
 from trunkline.runtime.system import (
     ALARM,
@@ -135,6 +136,7 @@ class Partitions:
         self.outage = self.commits.outage
         self.sweeper = Sweeper(store, self._swept, self.outage)
         self._unread = Refusals("The store cannot be read, and requests are refused", log, real.monotonic)
+        self._remains = Remains()
         self._factories: dict[str, Factory] = {}
         self._slots: dict[int, _Slot] = {}
         self._catalogues: dict[CatalogueKey, int] = {}
@@ -650,7 +652,10 @@ class Partitions:
         if step.writes:
             self._bodies.follow(partition, step.writes)
             unit.append(Part(partition, slot.epoch, step.writes))
-        dead = self._bury_ranges(unit, partition, step.sweeps) if step.sweeps else []
+        dead: list[DeadRange] = []
+        if step.sweeps:
+            dead = self._bury_ranges(unit, partition, step.sweeps)
+            self._remains.add(machine.shed(everything=False))
         self._after_step(slot, step, now, unit)
         self._release_after(unit, self._with_rows(partition, step.answers), dead)
 
@@ -725,6 +730,7 @@ class Partitions:
             return
         for current, step in work:
             if current.machine is not None and self._slots.get(current.partition) is current:
+                self._remains.add(current.machine.shed(everything=False))
                 self._after_step(current, step, now, unit)
         self._release_after(unit, answers, dead)
 
@@ -755,7 +761,8 @@ class Partitions:
         unit.append(Part(SYSTEM, self._epochs[0], writes))
         unit.append(Part(partition, self._epoch(partition), []))  # if the commit fails, it is there still
         slot = self._slots.pop(partition, None)
-        if slot is not None:
+        if slot is not None and slot.machine is not None:
+            self._remains.add(slot.machine.shed(everything=True))
             slot.machine = None
         self.alarms.set(partition, NEVER)
         return self._bury_ranges(unit, partition, [(b"", b"")])
@@ -887,15 +894,21 @@ class Partitions:
             machine, slot.machine = slot.machine, None
             if not slot.waiting:
                 del self._slots[partition]
-            if machine is None or machine.idle:
+            if machine is None:
                 continue
-            try:
-                step = machine.handle(Close(error), self._clock.now())
-            except Exception:
-                log.exception("A machine could not refuse its waiting callers")
-                continue
-            for token, _ in step.answers:
-                _release(token, error)
+            if not machine.idle:
+                self._close(machine, error)
+            self._remains.add(machine.shed(everything=True))
+
+    def _close(self, machine: Machine, error: ServiceError) -> None:
+        """Refuse who waits in a machine."""
+        try:
+            step = machine.handle(Close(error), self._clock.now())
+        except Exception:
+            log.exception("A machine could not refuse its waiting callers")
+            return
+        for token, _ in step.answers:
+            _release(token, error)
 
     def _rest_round(self) -> None:
         """Once a second: let a slice of the machines that nobody uses leave memory, and see how the store is."""
@@ -925,7 +938,9 @@ class Partitions:
         if slot.partition in self._catalogue_of or slot.waiting:
             return
         del self._slots[slot.partition]
-        slot.machine = None
+        if slot.machine is not None:
+            self._remains.add(slot.machine.shed(everything=True))
+            slot.machine = None
         self.alarms.set(slot.partition, self._alarm_rows.get(slot.partition, NEVER))
 
     def _ring(self, partition: int) -> None:

@@ -15,6 +15,7 @@ from trunkline.kernel.step import Close, Step
 from trunkline.services.sqs.catalogue import (
     AddPermission,
     Clear,
+    Cleared,
     Create,
     Entry,
     QueueCatalogue,
@@ -283,11 +284,26 @@ def test_clear_deletes_every_queue_and_frees_every_name() -> None:
     partitions = [bench.create(name).partition for name in ("a", "b")]
     bench.create("gone")
     bench.ask(Remove(None, "gone"))
-    assert bench.ask(Clear(None)) == 2
+    assert bench.ask(Clear(None, 100)) == Cleared(2, more=False)
     assert sorted(bench.step.dead) == partitions
     assert not bench.rows
     for name in ("a", "gone"):
         bench.create(name)
+
+
+def test_clear_deletes_so_many_queues_at_once_and_no_more() -> None:
+    bench = Bench(delete_wait=60_000)
+    for number in range(5):
+        bench.create(f"q{number}")
+    steps = []
+    while True:
+        cleared = bench.ask(Clear(None, 2))
+        steps.append((cleared.queues, len(bench.step.dead)))
+        assert len(bench.step.writes) <= 4
+        if not cleared.more:
+            break
+    assert steps == [(2, 2), (2, 2), (1, 1), (0, 0), (0, 0)]
+    assert not bench.rows
 
 
 def test_what_was_read_is_answered_behind_what_was_written(bench: Bench) -> None:

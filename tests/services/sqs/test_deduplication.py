@@ -78,7 +78,7 @@ def test_a_send_is_remembered_in_less_than_70_bytes_that_no_collector_looks_at()
     for number in range(SENDS):
         desk.send(number)
     memory = desk.memory
-    buckets = memory._buckets
+    buckets = memory.buckets
     assert not any(gc.is_tracked(bucket) for bucket in buckets)
     held = sys.getsizeof(buckets) + sum(sys.getsizeof(bucket) for bucket in buckets)
     single = sum(sys.getsizeof(entry) + 8 for entry in memory._single)
@@ -112,12 +112,12 @@ def test_a_million_are_taken_up_without_looking_at_each_and_spread_by_the_sends_
     for number in range(SENDS):
         desk.send(number)
     desk.restart()
-    assert len(desk.memory) == SENDS and len(desk.memory._buckets) == 256
+    assert len(desk.memory) == SENDS and len(desk.memory.buckets) == 256
     for number in range(SENDS):
         assert not desk.send(number)
     for number in range(SENDS, SENDS + 2_000):
         assert desk.send(number)
-    assert len(desk.memory._buckets) >= SENDS / 16
+    assert len(desk.memory.buckets) >= SENDS / 16
 
 
 def test_what_is_past_the_window_leaves_memory_and_disk_while_others_come() -> None:

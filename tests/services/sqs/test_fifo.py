@@ -182,6 +182,19 @@ def test_a_purge_clears_the_deduplication_memory_and_its_rows() -> None:
     assert len([key for key in desk.rows if key.startswith(DEDUPLICATION)]) == 1
 
 
+def test_a_purge_hands_over_what_takes_long_to_be_freed_and_uses_it_no_more() -> None:
+    desk = Fifo()
+    desk.put(*[f"{group}1" for group in "abc"])
+    desk.purge()
+    heads, lines, buckets = desk.machine.shed(everything=False)
+    assert (len(heads), len(lines), len(buckets)) == (3, 3, 1)
+    for container in (heads, lines, buckets):
+        container.clear()
+    desk.put("a1")
+    assert desk.get() == ["a1"]
+    assert desk.machine.shed(everything=False) == []
+
+
 def test_senders_that_wait_for_the_memory_are_answered_by_a_purge() -> None:
     desk = Fifo()
     desk.put("a1")

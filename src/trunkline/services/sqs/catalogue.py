@@ -15,7 +15,7 @@ import json
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any
 from unicodedata import category
 
@@ -144,9 +144,18 @@ class Show:
 
 @dataclass(slots=True)
 class Clear:
-    """Delete every queue. Answer: int, how many."""
+    """Delete queues, ``most`` of them, and when all are gone let their names be free. Answer: Cleared."""
 
     token: Token
+    most: int
+
+
+@dataclass(slots=True)
+class Cleared:
+    """What ``Clear`` did: ``queues`` were deleted, and there is ``more`` to do."""
+
+    queues: int
+    more: bool
 
 
 class QueueCatalogue:
@@ -247,6 +256,9 @@ class QueueCatalogue:
     def dead_letter_queues(self) -> list[Entry]:
         """The queues of this catalogue that dead letters go to."""
         return [entry for entry in map(self.by_arn, self._sources) if entry is not None]
+
+    def shed(self, everything: bool) -> list[list[Any] | dict[Any, Any]]:
+        return []
 
     @property
     def weight(self) -> int:
@@ -375,14 +387,14 @@ class QueueCatalogue:
             del self._deleted[name]
             step.writes.append((DELETED + name.encode(), None))
 
-    def _clear(self, command: Clear, now: Millis, step: Step) -> int:
-        entries = list(self._entries.values())
+    def _clear(self, command: Clear, now: Millis, step: Step) -> Cleared:
+        entries = list(islice(self._entries.values(), command.most))
         for entry in entries:
             self._drop(entry, now, step)
-        for name in self._deleted:
+        for name in list(islice(self._deleted, command.most - len(entries))):
+            del self._deleted[name]
             step.writes.append((DELETED + name.encode(), None))
-        self._deleted.clear()
-        return len(entries)
+        return Cleared(len(entries), bool(self._entries or self._deleted))
 
     def _set_attributes(self, command: SetAttributes, now: Millis, step: Step) -> None:
         entry = self._present(command.name)

@@ -76,7 +76,7 @@ class Deduplication:
         self.singles = DEDUPLICATION + u32(generation)
         self.runs = DEDUPLICATION_RUN + u32(generation)
         self._run = run
-        self._buckets = [bytearray()]
+        self.buckets = [bytearray()]
         # Buckets in full rounds of splitting are a power of two: places are taken modulo _round, and those below _next
         # have been split in this round already.
         self._round = 1
@@ -101,12 +101,12 @@ class Deduplication:
     @property
     def weight(self) -> int:
         """About how many bytes they take."""
-        return _ENTRY * self._held * 9 // 8 + 64 * len(self._buckets) + (_ENTRY + 41) * self._singles_held
+        return _ENTRY * self._held * 9 // 8 + 64 * len(self.buckets) + (_ENTRY + 41) * self._singles_held
 
     def _bucket(self, key: bytes) -> bytearray:
         place = int.from_bytes(key[:4], "little")
         at = place % self._round
-        return self._buckets[at if at >= self._next else place % (2 * self._round)]
+        return self.buckets[at if at >= self._next else place % (2 * self._round)]
 
     def accept(self, key: bytes, id_: bytes, sequence: int, now: Millis) -> tuple[bytes, int] | None:
         """(id, sequence) of the message that ``key`` was accepted for inside the window. If there is none, this one is
@@ -145,8 +145,8 @@ class Deduplication:
         past = now - WINDOW
         more = self._forget(past, step)
         if self._latest <= past:
-            self._buckets, self._round, self._next, self._cursor, self._held = [bytearray()], 1, 0, 0, 0
-        if self._held > _FULL * len(self._buckets):
+            self.buckets, self._round, self._next, self._cursor, self._held = [bytearray()], 1, 0, 0, 0
+        if self._held > _FULL * len(self.buckets):
             self._split()
         self._shorten(past)
         self._tidy_from = self._held + min(_TIDY_SENDS, self._run)
@@ -166,7 +166,7 @@ class Deduplication:
 
     def _split(self) -> None:
         moved = 0
-        buckets = self._buckets
+        buckets = self.buckets
         while moved < _SPLIT and self._held > _FULL * len(buckets):
             byte, bit = divmod(self._round.bit_length() - 1, 8)
             bit = 1 << bit
@@ -197,8 +197,8 @@ class Deduplication:
 
     def _shorten(self, past: Millis) -> None:
         for _ in range(_TIDIED):
-            self._cursor = (self._cursor + 1) % len(self._buckets)
-            bucket = self._buckets[self._cursor]
+            self._cursor = (self._cursor + 1) % len(self.buckets)
+            bucket = self.buckets[self._cursor]
             end = 0
             while end < len(bucket) and _accepted(bucket, end) <= past:
                 end += _ENTRY
@@ -211,10 +211,10 @@ class Deduplication:
     def load_runs(self, rows: list[Row]) -> None:
         """Take up runs of the store, in the order of their keys, before all single entries."""
         if self._round < _FIRST_BYTES:
-            self._buckets = [bytearray() for _ in range(_FIRST_BYTES)]
+            self.buckets = [bytearray() for _ in range(_FIRST_BYTES)]
             self._round = _FIRST_BYTES
         for key, entries in rows:
-            self._buckets[key[-1]] += entries
+            self.buckets[key[-1]] += entries
             self._held += len(entries) // _ENTRY
             self._latest = int.from_bytes(key[-17:-9], "big")
             if not self._run_keys or self._run_keys[-1] != key[:-1]:

@@ -127,6 +127,9 @@ class FifoQueue(QueueMachine):
     def weight(self) -> int:
         return super().weight + self._memory.weight
 
+    def _large(self) -> list[list[Any] | dict[Any, Any]]:
+        return [*super()._large(), self._lines, self._memory.buckets]
+
     @property
     def idle(self) -> bool:
         return super().idle and not self._held

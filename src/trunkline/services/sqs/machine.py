@@ -194,6 +194,7 @@ class QueueMachine(ABC):
         self._after_load: list[Receive] = []
         self._generation = 0
         self._purged_at: Millis = 0
+        self._shed: list[list[Any] | dict[Any, Any]] = []
         self._oldest: Millis = NEVER
         self._expire_at: Millis = NEVER
         self._added: Millis = NEVER
@@ -352,6 +353,14 @@ class QueueMachine(ABC):
     @property
     def weight(self) -> int:
         return 2_000 + _HEAD_BYTES * len(self._heads)
+
+    def _large(self) -> list[list[Any] | dict[Any, Any]]:
+        """What takes long to be freed."""
+        return [self._heads]
+
+    def shed(self, everything: bool) -> list[list[Any] | dict[Any, Any]]:
+        found, self._shed = self._shed, []
+        return found + self._large() if everything else found
 
     @property
     def receivers(self) -> int:
@@ -706,6 +715,7 @@ class QueueMachine(ABC):
         if self._moves.running is not None:
             self._moves.end("COMPLETED", step)
         self._generation += 1
+        self._shed += self._large()
         self._start_generation()
         self._after_load = []
         self._purged_at = now
