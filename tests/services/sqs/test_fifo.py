@@ -207,6 +207,14 @@ def test_senders_that_wait_for_the_memory_are_answered_by_a_purge() -> None:
     assert len(desk.receive()) == 1
 
 
+def test_a_queue_weighs_more_the_more_groups_it_has() -> None:
+    one, many = Fifo(), Fifo()
+    for number in range(100):
+        one.put(f"a{number}")
+        many.put(f"m{number}", group=str(number))
+    assert 50_000 < many.machine.weight - one.machine.weight < 150_000
+
+
 # -- receive attempts ----------------------------------------------------------------------------
 
 

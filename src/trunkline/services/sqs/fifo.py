@@ -63,6 +63,7 @@ _FIRST_SEQUENCE = 18_849_496_460_467_696_128
 """Sequence numbers have 20 digits, and are not consecutive."""
 _STRIDE = 256
 _MEMORY_PAGE = 1_000
+_LINE_BYTES = 900
 _BEHIND = b"\xff" * 18
 """What is behind every row of a generation."""
 _FORGOTTEN = 10
@@ -125,7 +126,7 @@ class FifoQueue(QueueMachine):
 
     @property
     def weight(self) -> int:
-        return super().weight + self._memory.weight
+        return super().weight + _LINE_BYTES * len(self._lines) + self._memory.weight
 
     def _large(self) -> list[list[Any] | dict[Any, Any]]:
         return [*super()._large(), self._lines, self._memory.buckets]

@@ -78,6 +78,7 @@ MAXIMUM_IN_FLIGHT = 120_000
 """AWS's quota for both kinds of queue (aws/sqs.md sections 6 and 8)."""
 MOVING_AT_MOST = 100
 """Dead letters on their way at a time: what one step and one unit may hold."""
+_MACHINE_BYTES = 8_000
 _HEAD_BYTES = 320
 _LOOKED_AT = 256
 """Heads among which the oldest is looked for."""
@@ -352,7 +353,7 @@ class QueueMachine(ABC):
 
     @property
     def weight(self) -> int:
-        return 2_000 + _HEAD_BYTES * len(self._heads)
+        return _MACHINE_BYTES + _HEAD_BYTES * len(self._heads)
 
     def _large(self) -> list[list[Any] | dict[Any, Any]]:
         """What takes long to be freed."""
