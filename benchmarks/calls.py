@@ -16,6 +16,7 @@ from typing import Any, cast
 import uvloop
 
 ACCOUNT = "000000000000"
+_IDLE_SECONDS = 20.0
 
 
 class Refused(Exception):
@@ -39,6 +40,7 @@ class Client:
 
     def __init__(self, port: int, account: str = ACCOUNT, timeout: float = 600) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        self._used = time.monotonic()
         self._scope = f"AWS4-HMAC-SHA256 Credential={account}/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host"
 
     def sqs(self, action: str, **parameters: Any) -> dict[str, Any]:
@@ -54,6 +56,9 @@ class Client:
         return self._ask("POST", path, json.dumps(parameters), {"Content-Type": "application/json"})
 
     def _ask(self, method: str, path: str, body: str, headers: dict[str, str]) -> dict[str, Any]:
+        if time.monotonic() > self._used + _IDLE_SECONDS:
+            self._connection.close()  # and it is opened anew: the server closes what is idle for long
+        self._used = time.monotonic()
         self._connection.request(method, path, body, headers)
         answer = self._connection.getresponse()
         text = answer.read()
