@@ -1,7 +1,7 @@
 """What the server can do, beside its limits, in one run.
 
     python benchmarks/run.py [--seconds 2] [--rounds 3] [--connections 1,32,256] [--modes fsync,memory]
-                             [--only NAMES] [--backlog 1000000] [--against REVISION] [--json FILE]
+                             [--only NAMES] [--backlog 1000000] [--against REVISION | --tls] [--json FILE]
 
 The limits are bare.py's: a no-op handler on the same HTTP layer, and the same
 layer with one durable row for each request. All servers run at the same time
@@ -11,7 +11,9 @@ printed with them is the noise. The load (wrk: apt install wrk) shares the
 machine's cores with the server.
 
 With ``--against`` another revision is checked out beside this one, measured in
-the same rounds, and each case's ratio of this one to that one is printed.
+the same rounds, and each case's ratio of this one to that one is printed. With
+``--tls`` the other one is this revision, over TLS with a certificate that the
+server makes (an elliptic key), and the ratio is that of TLS to clear text.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from load import BACKLOG, CASES, Case, ensure_queue, figures, fill, measure, wrk
 from longpoll import wakeups
 from subjects import ROOT, Process, Revision, bare, trunkline
 
-NOOP, BARE, HERE, THERE = "no-op handler", "bare durable row", "this", "that"
+NOOP, BARE, HERE, THERE, TLS = "no-op handler", "bare durable row", "this", "that", "over TLS"
 MODES = ("fsync", "os", "memory")
 STARTS = 5
 
@@ -75,7 +77,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="NAMES", help="cases whose names hold one of these words")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="messages of the long queue (1000000); 0: none")
     parser.add_argument("--wakeups", type=int, default=500, help="long polls that are woken (500)")
-    parser.add_argument("--against", metavar="REVISION", help="a commit to be measured in the same rounds")
+    beside = parser.add_mutually_exclusive_group()
+    beside.add_argument("--against", metavar="REVISION", help="a commit to be measured in the same rounds")
+    beside.add_argument("--tls", action="store_true", help="measure this server over TLS too, in the same rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write what was measured")
     given = parser.parse_args()
     given.modes = given.modes.split(",")
@@ -88,11 +92,11 @@ def wanted(given: argparse.Namespace, name: str) -> bool:
     return not given.only or any(word in name for word in given.only.split(","))
 
 
-def start_times(source: Path, folder: Path) -> list[float]:
+def start_times(source: Path, folder: Path, tls: bool) -> list[float]:
     """Seconds to ``Ready.``: of a new directory first, then of the same one again and again."""
     taken = []
     for _ in range(STARTS):
-        server = trunkline(source, folder)
+        server = trunkline(source, folder, tls=tls)
         taken.append(server.start_seconds)
         server.stop()
     return taken
@@ -107,7 +111,7 @@ def run_mode(given: argparse.Namespace, mode: str, sources: dict[str, Path], fol
 
         def serve(name: str, source: Path) -> Process:
             data = None if mode == "memory" else folder / f"{mode}-{name}"
-            return up(trunkline(source, data, "fsync" if mode == "memory" else mode))
+            return up(trunkline(source, data, "fsync" if mode == "memory" else mode, tls=name == TLS))
 
         servers = {name: serve(name, source) for name, source in sources.items()}
         for name, server in servers.items():
@@ -171,7 +175,7 @@ def _share(shares: list[float]) -> str:
 def show(given: argparse.Namespace, results: Results) -> None:
     for mode in given.modes:
         bare_shown = f"{'of bare (range)':>18}" if mode == "fsync" else ""
-        against = f"{'to ' + given.against:>20}" if given.against else ""
+        against = f"{'to ' + given.against:>20}" if given.against else f"{'to clear text':>20}" if given.tls else ""
         print(f"\n{mode}: medians of {given.rounds} rounds of {given.seconds} s")
         heads = f"{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>8}{'refused':>9}"
         print(f"{'':36}{'conns':>6}{'messages/s':>12}{bare_shown}{heads}{against}")
@@ -186,17 +190,21 @@ def show(given: argparse.Namespace, results: Results) -> None:
             if mode == "fsync":
                 yardstick = (BARE, mode, "send", connections)
                 share = f"{_share(results.ratios(key, yardstick)) if case == 'send' else '':>18}"
-            ratio = f"{_share(results.ratios(key, (THERE, mode, case, connections))):>20}" if given.against else ""
-            name = case if subject == HERE else subject
+            ratio = ""
+            if given.against:
+                ratio = f"{_share(results.ratios(key, (THERE, mode, case, connections))):>20}"
+            elif subject == TLS:
+                ratio = f"{_share(results.ratios(key, (HERE, mode, case, connections))):>20}"
+            name = case if subject == HERE else f"{case}, {TLS}" if subject == TLS else subject
             refused = sum(each["refused"] for each in results.rounds[key])
             print(
                 f"{name:36}{connections:>6}{row['rate']:12,.0f}{share}{row['p50']:9.2f}{row['p99']:9.2f}"
                 f"{row['cpu_us']:8.1f}{refused:9.0f}{ratio}"
             )
-        for name in (HERE, THERE):
+        for name in (HERE, THERE, TLS):
             if (key := (name, mode, "long-poll wake-up", 2)) in results.rounds:
                 row = results.middle(key)
-                whose = "" if name == HERE else f" of {given.against}"
+                whose = "" if name == HERE else f" {TLS}" if name == TLS else f" of {given.against}"
                 print(
                     f"long-poll wake-up{whose}: p50 {row['p50']:.2f} ms, p99 {row['p99']:.2f} ms, most {row['max']:.2f}"
                 )
@@ -242,11 +250,13 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trunkline-bench-")))
         sources = {HERE: ROOT / "src"}
+        if given.tls:
+            sources[TLS] = sources[HERE]
         if given.against:
             sources[THERE] = stack.enter_context(Revision(given.against, folder))
         if wanted(given, "start"):
             for name, source in sources.items():
-                taken = start_times(source, folder / f"start-{name}")
+                taken = start_times(source, folder / f"start-{name}", tls=name == TLS)
                 results.singles[f"{name} start s, new directory"] = taken[0]
                 results.singles[f"{name} start s, again"] = statistics.median(taken[1:])
         for mode in given.modes:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -29,11 +30,11 @@ class Process:
             env={**os.environ, "PYTHONPATH": str(source), "TRUNKLINE_LOG_LEVEL": "error"},
         )
         assert self.process.stdout is not None
-        self.port = 0
+        self.port, self.scheme = 0, "http"
         for line in self.process.stdout:
-            found = re.search(r"PORT (\d+)|http://127\.0\.0\.1:(\d+)", line)
+            found = re.search(r"PORT (\d+)|(https?)://127\.0\.0\.1:(\d+)", line)
             if found:
-                self.port = int(found[1] or found[2])
+                self.port, self.scheme = int(found[1] or found[3]), found[2] or "http"
             if line.startswith(("PORT", "Ready.")):
                 break
         self.start_seconds = time.perf_counter() - began
@@ -43,7 +44,7 @@ class Process:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def memory(self, which: str = "VmRSS") -> float:
         """Resident bytes now, or at the most since the start (``VmHWM``), in MB; not a number where there is no
@@ -67,7 +68,9 @@ class Process:
         """One SQS operation, by JSON."""
         head = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{operation}"}
         sent = urllib.request.Request(f"{self.url}/", json.dumps(request).encode(), head)
-        with urllib.request.urlopen(sent, timeout=60) as answer:
+        # The server made its certificate a moment ago, and nobody else is at this port.
+        trusting = ssl._create_unverified_context() if self.scheme == "https" else None
+        with urllib.request.urlopen(sent, timeout=60, context=trusting) as answer:
             return dict(json.loads(answer.read() or b"{}"))
 
     def forget_peak(self) -> None:
@@ -93,10 +96,11 @@ def bare(kind: str, *rest: str) -> Process:
     return Process(ROOT / "src", str(HERE / "bare.py"), kind, *rest)
 
 
-def trunkline(source: Path, data: Path | None, durability: str = "fsync") -> Process:
+def trunkline(source: Path, data: Path | None, durability: str = "fsync", tls: bool = False) -> Process:
     """A server on a free port; ``data`` None keeps everything in memory."""
     where = ("--memory",) if data is None else ("--data", str(data), "--durability", durability)
-    return Process(source, "-m", "trunkline", "serve", "--port", "0", *where)
+    secure = ("--tls-self-signed",) if tls else ()
+    return Process(source, "-m", "trunkline", "serve", "--port", "0", *where, *secure)
 
 
 class Revision:

@@ -42,6 +42,23 @@ def test_every_case_is_measured_and_kept_and_nothing_of_it_is_refused(tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk makes the load of the benchmark: apt install wrk")
+def test_the_server_over_tls_is_measured_beside_itself_in_clear(tmp_path: Path) -> None:
+    told = tmp_path / "out.json"
+    little = ("--seconds", "1", "--rounds", "1", "--connections", "4", "--modes", "memory", "--backlog", "0")
+    ended = subprocess.run(
+        [sys.executable, str(RUN), *little, "--tls", "--only", "send + receive", "--json", str(told)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    rounds = {(row["subject"], row["case"]): row["rounds"][0] for row in json.loads(told.read_text())["rounds"]}
+    for subject in ("this", "over TLS"):
+        row = rounds[subject, "send + receive + delete"]
+        assert row["rate"] > 0 and row["refused"] == 0, rounds
+    assert "to clear text" in ended.stdout
+
+
+@pytest.mark.slow
 def test_twenty_thousand_messages_go_through_everything_that_ten_million_do(tmp_path: Path) -> None:
     told = tmp_path / "big.json"
     little = ("--scale", "0.002", "--only", "backlog", "--json", str(told), "--data", str(tmp_path))

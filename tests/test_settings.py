@@ -52,11 +52,15 @@ OTHER = {
     "advance_timeout": "1", "cache_bytes": "0", "machine_bytes": "1048576", "window": "3", "max_body_bytes": "1024",
     "max_connections": "100", "max_unsent_bytes": "2097152", "idle_seconds": "30.0", "request_seconds": "20.0",
     "max_reading_bytes": "99999999", "max_uncommitted_bytes": "99999999", "max_waiting_receivers": "9",
+    "tls_cert": "/pair.pem", "tls_key": "/key.pem", "tls_self_signed": "1", "tls_mixed": "yes",
     "grace": "0", "log_level": "debug", "metrics_queues": "0", "log_format": "json", "metrics_token": "/token",
 }  # fmt: skip
 
 
-BESIDE = {"auth": {"credentials": "/c"}, "credentials": {"auth": "verify"}}
+BESIDE = {
+    "auth": {"credentials": "/c"}, "credentials": {"auth": "verify"},
+    "tls_key": {"tls_cert": "/pair.pem"}, "tls_mixed": {"tls_self_signed": "1"},
+}  # fmt: skip
 """What a setting wants beside it."""
 
 
@@ -203,6 +207,41 @@ def test_verify_and_credentials_belong_together() -> None:
 @pytest.mark.parametrize("text", ["example.org", "https://", "https://a/b", "https://user@a", "null", "https://a b"])
 def test_an_origin_is_a_scheme_and_a_host(text: str) -> None:
     assert "it takes origins such as https://console.example:8443" in refused({"allow_origin": f"http://ok, {text}"})
+
+
+def test_tls_is_spoken_with_a_certificate_that_is_given_or_one_that_is_made() -> None:
+    assert [loaded()[0].tls, loaded()[0].scheme] == [False, "http"]
+    for flags in ({"tls_cert": "/c"}, {"tls_self_signed": "true"}):
+        settings = loaded(flags)[0]
+        assert [settings.tls, settings.scheme, settings.tls_mixed] == [True, "https", False]
+
+
+def test_settings_of_tls_that_do_not_go_together_are_refused() -> None:
+    text = refused({"tls_cert": "/c", "tls_self_signed": "true"})
+    assert "--tls-cert" in text and "--tls-self-signed" in text and "leave one of them out" in text
+    text = refused(environment={"TRUNKLINE_TLS_KEY": "/k"})
+    assert text.startswith("TRUNKLINE_TLS_KEY names the key /k") and "--tls-cert FILE (TRUNKLINE_TLS_CERT)" in text
+    text = refused({"tls_mixed": "true"})
+    assert text.startswith("--tls-mixed is for a port that speaks TLS") and "--tls-self-signed" in text
+
+
+@pytest.mark.parametrize("prefix", ["", "LOCALSTACK_"])
+def test_localstacks_variables_for_tls_mean_what_they_mean_there(prefix: str) -> None:
+    settings, warnings = loaded(environment={f"{prefix}USE_SSL": "1"})
+    assert (settings.tls_self_signed, settings.tls_cert, settings.tls_mixed, warnings) == (True, None, True, [])
+    assert loaded(environment={f"{prefix}USE_SSL": "0"})[0] == Settings()
+    own = {f"{prefix}CUSTOM_SSL_CERT_PATH": "/pair.pem"}
+    for environment in (own, own | {f"{prefix}USE_SSL": "1"}, own | {f"{prefix}USE_SSL": "0"}):
+        settings = loaded(environment=environment)[0]
+        assert (settings.tls_self_signed, settings.tls_cert, settings.tls_mixed) == (False, Path("/pair.pem"), True)
+    assert loaded({"tls_mixed": "false"}, own)[0].tls_mixed is False
+
+
+def test_a_certificate_given_by_our_own_name_keeps_http_in_clear_out_whatever_localstacks_variables_say() -> None:
+    environment = {"USE_SSL": "1", "CUSTOM_SSL_CERT_PATH": "/other.pem", "TRUNKLINE_TLS_CERT": "/pair.pem"}
+    settings = loaded(environment=environment)[0]
+    assert (settings.tls_cert, settings.tls_self_signed, settings.tls_mixed) == (Path("/pair.pem"), False, False)
+    assert loaded({"tls_self_signed": "true"}, {"USE_SSL": "1"})[0].tls_mixed is False
 
 
 def test_a_container_that_listens_everywhere_is_told_what_to_add() -> None:

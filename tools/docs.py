@@ -18,6 +18,7 @@ from trunkline.settings import (
     LISTEN,
     LISTEN_FORM,
     MEANINGLESS,
+    MIXED,
     TRANSLATED,
     environment_name,
     flag,
@@ -84,6 +85,12 @@ def settings() -> str:
     for variable, name, values in TRANSLATED:
         lines.append(f"- `{variable}`: true sets `{name}` to {toml(values[True])}, false to {toml(values[False])}.")
     lines += [
+        *textwrap.wrap(
+            f"- {' and '.join(f'`{each}`' for each in MIXED)}: the port speaks TLS and, as LocalStack's, HTTP in clear "
+            "too, unless `tls_mixed` says no. A certificate that is given wins over `USE_SSL`.",
+            118,
+            subsequent_indent="  ",
+        ),
         "",
         f"`{LISTEN}=0.0.0.0:4566`, as containers have it, wants `TRUNKLINE_INSECURE=1` or `TRUNKLINE_AUTH=verify`",
         "beside it: see [beyond loopback](../operations/security.md#beyond-loopback).",

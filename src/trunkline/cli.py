@@ -21,8 +21,8 @@ def parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPar
         "serve",
         help="run the server",
         usage="trunkline serve [--config FILE] [--SETTING VALUE ...]    (trunkline serve --help lists them)",
-        description="Run the server until SIGTERM, SIGINT or SIGHUP; a second one ends it at once. With auth verify "
-        "SIGHUP reads the credentials again.",
+        description="Run the server until SIGTERM, SIGINT or SIGHUP; a second one ends it at once. With auth "
+        "verify, TLS or a metrics token SIGHUP reads their files again instead.",
         allow_abbrev=False,
     )
     serve.add_argument("--config", metavar="FILE", help=f"TOML file with settings. [{PREFIX}CONFIG]")

@@ -13,9 +13,11 @@ import errno
 import gc
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,8 @@ import trunkline
 from trunkline import logs
 from trunkline.admission import Admission
 from trunkline.banner import banner, url
+from trunkline.certificates import BadCertificate, Certificates, Pair
+from trunkline.certificates import load as load_certificate
 from trunkline.credentials import BadCredentials, Credentials
 from trunkline.gateway import Gateway
 from trunkline.http.access import AccessLog, Handler
@@ -34,6 +38,7 @@ from trunkline.http.connections import Limits, raise_limit, room
 from trunkline.http.endpoints import Endpoints
 from trunkline.http.inspection import SqsPages
 from trunkline.http.server import HttpServer
+from trunkline.http.tls import Tls
 from trunkline.kernel.errors import ServiceUnavailable
 from trunkline.kernel.ids import Ids, RandomIds
 from trunkline.kernel.time import RealClock, ServiceClock
@@ -43,6 +48,7 @@ from trunkline.metrics.token import Token
 from trunkline.reloads import Reloads
 from trunkline.runtime.partitions import Partitions
 from trunkline.runtime.timekeeper import Timekeeper
+from trunkline.selfmade import SelfMade, names
 from trunkline.services.sqs import urls
 from trunkline.services.sqs.catalogue import Clear
 from trunkline.services.sqs.inspection import Inspection, View
@@ -72,7 +78,7 @@ class Node:
     """A whole server in this process. ``await start()``, use ``port``, ``await stop()``.
 
     ``store``, ``real`` and ``ids`` replace the real ones, for tests. ``reloads.run()`` is what SIGHUP does.
-    BadCredentials if the credentials file cannot be used.
+    BadCredentials or BadCertificate if the file of either cannot be used.
     """
 
     def __init__(
@@ -94,6 +100,10 @@ class Node:
         if settings.credentials is not None:
             self.credentials = Credentials(settings.credentials, settings.account)
             self.reloads.register("the credentials", self.credentials.read_again)
+        self.certificates: Certificates | None = None
+        self._made_for_memory: Path | None = None
+        if settings.tls_cert is not None:
+            self._certify(partial(load_certificate, settings.tls_cert, settings.tls_key))
         self.clock = ServiceClock(self.real)
         self.ids = ids or RandomIds()
         self.lost: asyncio.Future[Exception] | None = None
@@ -116,12 +126,16 @@ class Node:
         self.metrics: Metrics
 
     async def start(self) -> None:
-        """Open the data, then listen. StoreError or OSError if either cannot be."""
+        """Open the data, then listen. StoreError or OSError if either cannot be; BadCertificate if none can be made."""
         self.lost = asyncio.get_running_loop().create_future()
         # A machine is only built when its partition is loaded, which is after this.
         await self.partitions.start()
         sockets: list[socket.socket] = []
         try:
+            if self.settings.tls_self_signed:
+                # In a directory that is this server's now.
+                made = SelfMade(self._place_for_certificate(), names(self.settings), self.real.wall)
+                self._certify(made.load, renews=True)
             # Before what tells of the port is made; who calls already waits until it is.
             sockets = await bind(self.settings.host, self.settings.port)
             self.hosts = [each.getsockname()[0] for each in sockets]
@@ -132,7 +146,25 @@ class Node:
             for each in sockets:
                 each.close()
             await self.partitions.stop()
+            self._forget_certificate()
             raise
+
+    def _certify(self, load: Callable[[], Pair], renews: bool = False) -> None:
+        self.certificates = Certificates(load, self.real.wall, renews)
+        self.reloads.register("the certificate and its key", self.certificates.read_again)
+
+    def _place_for_certificate(self) -> Path:
+        if not self.settings.memory:
+            return self.settings.data
+        self._made_for_memory = Path(tempfile.mkdtemp(prefix="trunkline-"))
+        return self._made_for_memory
+
+    def _forget_certificate(self) -> None:
+        if self.certificates is not None:
+            self.certificates.stop()
+        if self._made_for_memory is not None:
+            shutil.rmtree(self._made_for_memory, ignore_errors=True)
+            self._made_for_memory = None
 
     def _build(self) -> None:
         """Put the parts together."""
@@ -197,12 +229,19 @@ class Node:
             limits=_limits(settings),
             max_reading_bytes=settings.max_reading_bytes,
             door=self.gateway,
+            tls=self._tls(),
         )
         self.metrics = Metrics(
             self.gateway, self.server, self.partitions, sqs.receiving, self.clock, self.real.monotonic, self.lag,
-            settings.metrics_queues,
+            settings.metrics_queues, self.certificates,
         )  # fmt: skip
         self.lag.start()
+
+    def _tls(self) -> Tls | None:
+        if self.certificates is None:
+            return None
+        self.certificates.watch()
+        return Tls(self.certificates.context, self.settings.tls_mixed, self.settings.request_seconds)
 
     async def stop(self) -> None:
         """Answer what is in flight (long polls with a retryable error), flush everything, let go of the data."""
@@ -215,6 +254,7 @@ class Node:
             await asyncio.wait((closing,), timeout=_REFUSE_SECONDS)
         await closing
         await self.partitions.stop()
+        self._forget_certificate()
 
     async def reset(self, account: str | None, service: str | None) -> int:
         """Empty an account, a service or everything. How many queues went."""
@@ -342,7 +382,7 @@ def run(settings: Settings) -> int:
         return _loop_runner()(_serve(settings))
     except (DataDirectoryInUse, NewerFormat) as error:
         print(f"trunkline: {error}", file=sys.stderr)
-    except BadCredentials as error:
+    except (BadCredentials, BadCertificate) as error:
         print(f"trunkline: {error}", file=sys.stderr)
     except StoreError as error:
         advice = f". {error.advice}" if error.advice else ""
@@ -389,7 +429,7 @@ async def _serve(settings: Settings) -> int:
     # The store's threads hand the interpreter lock to and fro; waiting 5 ms for it each time, as by default, would be
     # most of the latency of a read or of a commit on a slow disk.
     sys.setswitchinterval(0.0002)
-    print(banner(settings, node.hosts, node.port, str(node.credentials or "")), flush=True)
+    print(banner(settings, node.hosts, node.port, str(node.credentials or ""), node.certificates), flush=True)
     print("Ready.", flush=True)
     assert node.lost is not None
     node.lost.add_done_callback(lambda _: stop.set())

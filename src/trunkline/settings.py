@@ -241,6 +241,22 @@ class Settings:
     insecure: bool = option(
         False, _truth, "Listen beyond loopback though auth is open, so that whoever reaches the port may do everything."
     )
+    tls_cert: Path | None = option(
+        None,
+        _optional_path,
+        "File with the certificate (PEM), its issuers' behind it; with it the port speaks TLS. Read again on SIGHUP.",
+        ("CUSTOM_SSL_CERT_PATH",),
+        "none",
+    )
+    tls_key: Path | None = option(
+        None, _optional_path, "File with the certificate's key (PEM, no passphrase).", shown="the file of tls_cert"
+    )
+    tls_self_signed: bool = option(
+        False,
+        _truth,
+        "Speak TLS with a certificate that the server makes for itself, and keeps in the data directory.",
+    )
+    tls_mixed: bool = option(False, _truth, "With TLS, serve HTTP in clear at the same port too.")
     allow_origin: tuple[str, ...] = option(
         (),
         _origins,
@@ -341,6 +357,14 @@ class Settings:
         return self.auth == "verify"
 
     @property
+    def tls(self) -> bool:
+        return self.tls_self_signed or self.tls_cert is not None
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
+
+    @property
     def purge_wait_ms(self) -> int:
         return self._wait_ms(self.purge_wait)
 
@@ -364,15 +388,18 @@ TRANSLATED: tuple[tuple[str, str, Mapping[bool, Any]], ...] = (
     ("SQS_DELAY_RECENTLY_DELETED", "delete_wait", {True: _AWS_WAIT_MS / 1000, False: 0.0}),
     ("PERSIST_STATE", "memory", {True: False, False: True}),
     ("PERSISTENCE", "memory", {True: False, False: True}),
+    ("USE_SSL", "tls_self_signed", {True: True, False: False}),
 )
 """Other servers' variables that are true or false, and which setting becomes what by it; the last one wins."""
 
+MIXED = ("USE_SSL", "CUSTOM_SSL_CERT_PATH")
+"""LocalStack's variables for TLS, which means there that one port speaks TLS and HTTP in clear."""
+
 MEANINGLESS = (
-    "SERVICES", "USE_SSL", "CUSTOM_SSL_CERT_PATH", "EAGER_SERVICE_LOADING", "ALLOW_NONSTANDARD_REGIONS", "ENFORCE_IAM",
-    "IAM_SOFT_MODE", "SQS_ENABLE_MESSAGE_RETENTION_PERIOD", "SQS_DISABLE_CLOUDWATCH_METRICS",
-    "SQS_CLOUDWATCH_METRICS_REPORT_INTERVAL", "SNS_CERT_URL_HOST", "SNAPSHOT_SAVE_STRATEGY", "LAMBDA_EXECUTOR",
-    "LAMBDA_KEEPALIVE_MS", "LAMBDA_DOCKER_NETWORK", "DOCKER_NETWORK", "LAMBDA_DOCKER_FLAGS",
-    "LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT",
+    "SERVICES", "EAGER_SERVICE_LOADING", "ALLOW_NONSTANDARD_REGIONS", "ENFORCE_IAM", "IAM_SOFT_MODE",
+    "SQS_ENABLE_MESSAGE_RETENTION_PERIOD", "SQS_DISABLE_CLOUDWATCH_METRICS", "SQS_CLOUDWATCH_METRICS_REPORT_INTERVAL",
+    "SNS_CERT_URL_HOST", "SNAPSHOT_SAVE_STRATEGY", "LAMBDA_EXECUTOR", "LAMBDA_KEEPALIVE_MS", "LAMBDA_DOCKER_NETWORK",
+    "DOCKER_NETWORK", "LAMBDA_DOCKER_FLAGS", "LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT",
 )  # fmt: skip
 """Other servers' variables that change nothing here: who sets one is told so."""
 
@@ -434,7 +461,9 @@ def made(values: Mapping[str, Any]) -> Settings:
 
 def _together(said: Mapping[str, _Said], warn: Callable[[str], None]) -> Settings:
     """The settings, if the values that were given go together."""
+    said = _as_localstack_speaks_tls(said)
     settings = Settings(**{name: each.value for name, each in said.items()})
+    _check_tls(settings, said)
     if settings.verified and settings.credentials is None:
         raise BadSetting(
             f"{said['auth'].where} is verify, but no credentials are given, so nobody could call: add "
@@ -470,6 +499,42 @@ def _together(said: Mapping[str, _Said], warn: Callable[[str], None]) -> Setting
             raise BadSetting(f"{memory.where} keeps nothing, and {data.where} names a directory: leave one of them out")
         warn(f"{memory.where} keeps everything in memory: {data.where}, the directory {settings.data}, is not used")
     return settings
+
+
+def _as_localstack_speaks_tls(said: Mapping[str, _Said]) -> dict[str, _Said]:
+    """What LocalStack's variables mean together: a certificate that is given wins over USE_SSL, which would make one;
+    and a port that speaks TLS for their sake speaks HTTP in clear too."""
+    found = dict(said)
+
+    def by_localstack(name: str) -> bool:
+        return name in found and found[name].where.removeprefix(ALSO_PREFIX) in MIXED
+
+    if "tls_cert" in found and by_localstack("tls_self_signed"):
+        del found["tls_self_signed"]
+    for name in ("tls_cert", "tls_self_signed"):
+        if by_localstack(name) and found[name].value and "tls_mixed" not in found:
+            found["tls_mixed"] = _Said(True, found[name].where, "environment")
+    return found
+
+
+def _check_tls(settings: Settings, said: Mapping[str, _Said]) -> None:
+    """BadSetting if the settings of TLS do not go together."""
+    ways = (
+        f"{flag('tls_cert')} FILE ({environment_name('tls_cert')}) or {flag('tls_self_signed')} "
+        f"({environment_name('tls_self_signed')}=1)"
+    )
+    if settings.tls_cert is not None and settings.tls_self_signed:
+        raise BadSetting(
+            f"{said['tls_cert'].where} names a certificate, and {said['tls_self_signed'].where} wants the server to "
+            "make one: leave one of them out"
+        )
+    if settings.tls_key is not None and settings.tls_cert is None:
+        raise BadSetting(
+            f"{said['tls_key'].where} names the key {settings.tls_key}, but no certificate is given: add "
+            f"{flag('tls_cert')} FILE ({environment_name('tls_cert')})"
+        )
+    if settings.tls_mixed and not settings.tls:
+        raise BadSetting(f"{said['tls_mixed'].where} is for a port that speaks TLS, and this one does not: add {ways}")
 
 
 def _from_environment(environment: Mapping[str, str], warn: Callable[[str], None]) -> dict[str, _Said]:

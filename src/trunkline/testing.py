@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -101,7 +102,17 @@ class InMemory:
         """What an SDK wants as its endpoint."""
         from trunkline.banner import url
 
-        return url(self._node.settings.host, self._node.port)
+        settings = self._node.settings
+        return url(settings.host, self._node.port, settings.scheme)
+
+    @property
+    def certificate(self) -> Path | None:
+        """The file with the certificate that clients are to trust (boto3's ``verify``); None without TLS.
+
+        One that the node made for itself (``tls_self_signed=True``) is there until ``stop``.
+        """
+        certificates = self._node.certificates
+        return None if certificates is None else certificates.pair.file
 
     @property
     def now(self) -> float:

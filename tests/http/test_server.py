@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tls_wire import TlsWriter, connect_tls, pair
 
 from trunkline.http.binding import bind
 from trunkline.http.connections import Limits, Unsent
@@ -25,6 +26,7 @@ from trunkline.http.server import (
     Exchange,
     HttpServer,
 )
+from trunkline.http.tls import OFFERED, REFUSED, Tls
 from trunkline.wire.message import HttpRequest, HttpResponse
 
 LIMIT = 10_000
@@ -78,7 +80,7 @@ class Answer:
 class Wire:
     """A client that writes and reads bytes."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | TlsWriter) -> None:
         self.reader, self.writer = reader, writer
 
     async def send(self, data: bytes) -> None:
@@ -105,14 +107,29 @@ class Wire:
 Scenario = Callable[[HttpServer, Callable[[], Awaitable[Wire]]], Awaitable[None]]
 
 
+class OverTls:
+    """Runs a scenario, on uvloop, whose clients speak TLS."""
+
+    def __call__(self, scenario: Any) -> None:
+        pytest.importorskip("uvloop").run(scenario)
+
+
 def serving(handler: Any, scenario: Scenario, runner: Any = asyncio.run, limits: Limits | None = None) -> None:
+    tls = isinstance(runner, OverTls)
+
     async def run() -> None:
-        server = HttpServer(handler, max_body_bytes=LIMIT, limits=limits)
+        server = HttpServer(
+            handler, max_body_bytes=LIMIT, limits=limits, tls=Tls(lambda: pair().context) if tls else None
+        )
         port = await server.start("127.0.0.1", 0)
         wires: list[Wire] = []
 
         async def connect() -> Wire:
-            wires.append(Wire(*await asyncio.open_connection("127.0.0.1", port)))
+            if tls:
+                reader, writer, _ = await connect_tls(port)
+                wires.append(Wire(reader, writer))
+            else:
+                wires.append(Wire(*await asyncio.open_connection("127.0.0.1", port)))
             return wires[-1]
 
         try:
@@ -136,9 +153,17 @@ POST = b"POST /p?q=1 HTTP/1.1\r\nHost: h\r\nX-Twice: a\r\nx-twice: b\r\nContent-
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", "uvloop", "tls"])
 def runner(request: pytest.FixtureRequest) -> Any:
-    """Both event loops the server may run on."""
+    """Both event loops the server may run on, and TLS."""
+    if request.param == "tls":
+        return OverTls()
+    return asyncio.run if request.param == "asyncio" else pytest.importorskip("uvloop").run
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def clear(request: pytest.FixtureRequest) -> Any:
+    """Both event loops, without TLS."""
     return asyncio.run if request.param == "asyncio" else pytest.importorskip("uvloop").run
 
 
@@ -367,7 +392,6 @@ def test_a_long_body_in_small_pieces_is_not_mistaken_for_a_long_head() -> None:
 
 
 MALFORMED = [
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
     b"FOO / HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET / HTTP/7.3\r\n\r\n",
     b"GET / SPQR/1.1\r\n\r\n",
@@ -437,6 +461,43 @@ def test_what_is_not_http_is_refused_with_400_and_the_connection_closed(data: by
     serving(handler, scenario)
 
 
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(506)
+"""How a client that speaks TLS begins."""
+
+
+@pytest.mark.parametrize("hello", [HELLO, HELLO[:1], HELLO + HELLO], ids=["whole", "begun", "twice"])
+def test_a_client_that_speaks_tls_where_nobody_does_is_told_so_in_its_own_words(
+    clear: Any, hello: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        for _ in range(3):
+            wire = await connect()
+            await wire.send(hello)
+            async with asyncio.timeout(10):
+                assert await wire.reader.readexactly(len(REFUSED)) == REFUSED
+            assert await wire.closed()
+        assert (server.tls_offered.count, server.refused) == (3, {})
+        assert (await exchange_on(await connect())).status == 200
+
+    serving(echo, scenario, clear)
+    assert [record.message for record in caplog.records] == [OFFERED]
+
+
+@pytest.mark.parametrize("before", [b"GET ", GET, GET[:-2]], ids=["a method", "a request", "half a head"])
+def test_tls_behind_http_is_no_http(before: bytes) -> None:
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        await wire.send(before)
+        if before == GET:
+            assert (await wire.answer()).status == 200
+        await wire.send(HELLO)
+        assert (await wire.answer()).status == 400
+        assert await wire.closed()
+        assert server.tls_offered.count == 0
+
+    serving(echo, scenario)
+
+
 @pytest.mark.parametrize("host", [b"h", b"h:1", b"h:", b"my_queue.local", b"127.0.0.1:4566", b"[::1]", b"[::1]:4566"])
 def test_a_host_with_or_without_a_port_is_taken_as_it_is(host: bytes) -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
@@ -501,7 +562,7 @@ def test_headers_by_the_ten_thousand_are_refused_however_short_they_are(line: by
 
 
 def test_connections_beyond_the_most_are_turned_away_and_taken_again_when_there_is_room(
-    runner: Any, caplog: pytest.LogCaptureFixture
+    clear: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(server: HttpServer, connect: Any) -> None:
         wires = [await connect() for _ in range(5)]
@@ -516,7 +577,7 @@ def test_connections_beyond_the_most_are_turned_away_and_taken_again_when_there_
         await until(lambda: len(server.connections) == 4)
         assert (await exchange_on(await connect())).status == 200
 
-    serving(echo, scenario, runner, Limits(most=5))
+    serving(echo, scenario, clear, Limits(most=5))
     assert [record.message for record in caplog.records] == [
         "Connections are turned away: 5 are open (max_connections)"
     ]
@@ -771,7 +832,7 @@ def test_a_client_that_goes_away_calls_when_gone_once(runner: Any, how: str) -> 
     serving(held, scenario, runner)
 
 
-def test_who_left_is_forgotten_before_the_next_request_of_the_same_turn_is_handled(runner: Any) -> None:
+def test_who_left_is_forgotten_before_the_next_request_of_the_same_turn_is_handled(clear: Any) -> None:
     """A message sent in that turn would go to a receiver that is gone, and be hidden for its visibility timeout."""
     told: list[str] = []
     held = Held()
@@ -795,7 +856,7 @@ def test_who_left_is_forgotten_before_the_next_request_of_the_same_turn_is_handl
             await until(lambda: len(told) == 2)
         assert told == ["gone", "next"]
 
-    serving(handler, scenario, runner)
+    serving(handler, scenario, clear)
 
 
 def test_a_client_that_goes_away_after_its_answer_calls_nothing() -> None:
@@ -1358,13 +1419,13 @@ def test_arbitrary_bytes_never_raise_and_never_hang(pieces: list[bytes]) -> None
         data: list[bytes] = []
         await never_raises(server, pieces, data)
         for answers in data:
-            assert not answers or re.match(rb"HTTP/1\.1 (100|200|400|413|417|431|501|505) ", answers)
+            assert answers in (b"", REFUSED) or re.match(rb"HTTP/1\.1 (100|200|400|413|417|431|501|505) ", answers)
 
     try:
         serving(echo, scenario)
     finally:
         logging.getLogger("trunkline").removeHandler(watch)
-    assert logged == []
+    assert [record.message for record in logged if record.message != OFFERED] == []
 
 
 requests = st.tuples(

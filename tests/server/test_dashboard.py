@@ -38,8 +38,10 @@ def shown(server: Any) -> dict[str, set[str]]:
     return found
 
 
-def test_what_is_asked_for_is_shown(durable: Any) -> None:
-    samples = shown(durable)
+def test_what_is_asked_for_is_shown(start: Any, tmp_path: Path) -> None:
+    server = start("--data", str(tmp_path), "--tls-self-signed")
+    server.trusted = str(tmp_path / "trunkline.crt")
+    samples = shown(server)
     for query in queries():
         named = _METRIC.findall(query)
         assert named, query

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -31,6 +33,9 @@ class Server:
         self.process: subprocess.Popen[str]
         self._clients: dict[Any, Any] = {}
         self.port = 0
+        self.scheme = "http"
+        self.trusted: str | None = None
+        """The file with the certificate that clients trust; None: what this machine trusts."""
 
     def start(self) -> Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("TRUNKLINE_", "LOCALSTACK_", "AWS_"))}
@@ -49,12 +54,14 @@ class Server:
             self.banner += line
         else:
             raise RuntimeError(f"the server did not start: {self.banner}")
-        self.port = int(self.banner.split("http://127.0.0.1:")[1].split()[0].strip("/,;"))
+        listening = re.search(r"(https?)://127\.0\.0\.1:(\d+)", self.banner)
+        assert listening is not None, self.banner
+        self.scheme, self.port = listening[1], int(listening[2])
         return self
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -80,17 +87,22 @@ class Server:
             aws_access_key_id=account,
             aws_secret_access_key="test",
             config=Config(**options),
+            verify=self.trusted,
         )
 
     def http(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers or {}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=30, context=self.context()) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def context(self) -> ssl.SSLContext | None:
+        """That of a client who trusts what is to be trusted; None where nobody speaks TLS."""
+        return ssl.create_default_context(cafile=self.trusted) if self.scheme == "https" else None
 
     def clock(self, action: str = "", **body: Any) -> Any:
         if not action:

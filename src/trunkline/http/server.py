@@ -35,12 +35,14 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
 import httptools
 
 from trunkline.http.binding import BACKLOG, bind
 from trunkline.http.connections import Limits, Unsent
+from trunkline.http.door import Door, PlainDoor, Refused, plain
+from trunkline.http.tls import HANDSHAKE, OFFERED, REFUSED, Channel, Tls
 from trunkline.kernel.refusals import Refusals
 from trunkline.wire.message import HttpRequest, HttpResponse
 
@@ -68,18 +70,6 @@ with long messages sent slowly does not keep receives, deletes and the pages of 
 _RESERVE = 8
 
 Handler = Callable[[HttpRequest, "Exchange"], None]
-
-
-class Door(Protocol):
-    """Asked about a request of which only the head is here: see Gateway."""
-
-    def refuse_early(self, request: HttpRequest, size: int) -> HttpResponse | None:
-        """The answer, if its body (longer than SMALL_BODY) need not be read. Never raises."""
-        ...
-
-    def throttled(self, request: HttpRequest, why: str) -> HttpResponse:
-        """The answer to a request for which there is no room now. Never raises."""
-        ...
 
 
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
@@ -163,6 +153,7 @@ class Exchange:
 class _Connection(asyncio.Protocol):
     def __init__(self, server: HttpServer) -> None:
         self._server = server
+        self.scheme = "http"
         self._transport: Any = None
         self._parser: Any = None
         self._exchanges: deque[Exchange] = deque()
@@ -182,6 +173,8 @@ class _Connection(asyncio.Protocol):
         self._peer = ""
         self._host = " "
         """The last Host that was looked at and found right; a space is none."""
+        self._understood = False
+        """A request's head came, so that what its client speaks is HTTP."""
         self._in_request = False
         self._in_head = False
         self._continue_due = False
@@ -217,7 +210,14 @@ class _Connection(asyncio.Protocol):
         server.connections.discard(self)
         server.turned_away.add()
         self._ending = True
-        self._answer_refused(_text(503, "The server has as many connections as it takes; please retry."), close=True)
+        self._answer_refused(plain(503, "The server has as many connections as it takes; please retry."), close=True)
+
+    def stands_in_clear(self, transport: Any) -> None:
+        """The client turned out not to speak TLS: ``transport`` is the socket's own."""
+        self._transport = transport
+
+    def refuse_clear(self) -> None:
+        self._refuse(plain(400, "This port speaks HTTPS: the URL, or the endpoint, is to begin with https://."))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.connections.discard(self)
@@ -279,21 +279,23 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if not self._ending:
                 cause = error.__context__
-                if isinstance(cause, _Refused):
+                if isinstance(cause, Refused):
                     self._refuse(cause.answer)
+                elif headers is None and not self._understood and data.lstrip(b"\r\n")[0] == HANDSHAKE:
+                    self._refuse_tls()
                 else:
-                    self._refuse(_text(400, f"The request is not HTTP: {error}."))
+                    self._refuse(plain(400, f"The request is not HTTP: {error}."))
         except Exception:
             log.exception("A request could not be read")
             if not self._ending:
-                self._refuse(_text(500, "Something of ours failed; the log says what."))
+                self._refuse(plain(500, "Something of ours failed; the log says what."))
         else:
             if self._in_request:
                 if headers is self._headers and body_size == self._body_size:
                     # Not a byte of body came, so it is an unfinished line, which the parser keeps whole.
                     self._unread += len(data)
                     if self._unread > MAX_HEADER_BYTES:
-                        self._refuse(_text(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes."))
+                        self._refuse(plain(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes."))
                         return
                 if not (self._in_head or self._discarding):
                     answer = self._count_body()
@@ -318,7 +320,7 @@ class _Connection(asyncio.Protocol):
         """
         method = self._parser.get_method()
         if method == b"CONNECT":
-            self._refuse(_text(400, "This is no proxy."))
+            self._refuse(plain(400, "This is no proxy."))
             return b""
         head = [method + b" " + self._url + b" HTTP/" + self._parser.get_http_version().encode()]
         for name, value in self._headers.items():
@@ -440,7 +442,7 @@ class _Connection(asyncio.Protocol):
     def _count_head(self, size: int) -> None:
         self._head_size += size
         if self._head_size > MAX_HEADER_BYTES:
-            raise _Refused(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes.")
+            raise Refused(431, f"The request's head is longer than {MAX_HEADER_BYTES} bytes.")
 
     def on_headers_complete(self) -> None:
         if self._ending:
@@ -457,31 +459,32 @@ class _Connection(asyncio.Protocol):
             if length.isdigit():
                 self._length = int(length)
                 if self._length > self._server.max_body_bytes:
-                    raise _Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
+                    raise Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
         elif "transfer-encoding" in headers:
             if self._parser.get_http_version() == "1.0":
                 # HTTP/1.0 has no chunks: whoever forwarded it took the body for something else (RFC 9112, 6.1).
-                raise _Refused(400, "An HTTP/1.0 request has no Transfer-Encoding.")
+                raise Refused(400, "An HTTP/1.0 request has no Transfer-Encoding.")
             coding = headers["transfer-encoding"].strip().lower()
             # Of what does not end in chunked the parser says 400, as it must.
             if coding != "chunked" and coding.endswith("chunked"):
-                raise _Refused(501, f"The only transfer coding that is understood is chunked, not {coding[:100]}.")
+                raise Refused(501, f"The only transfer coding that is understood is chunked, not {coding[:100]}.")
         if "upgrade" in headers and self._parser.should_upgrade():
             return
         if "expect" in headers and self._parser.get_http_version() == "1.1":
             self._expect(headers["expect"])
 
     def _check_host(self, host: str | None) -> None:
+        self._understood = True
         version = self._parser.get_http_version()
         if version not in ("1.0", "1.1"):
-            raise _Refused(505, f"HTTP/1.1 is spoken here, and HTTP/1.0, not {version}.")
+            raise Refused(505, f"HTTP/1.1 is spoken here, and HTTP/1.0, not {version}.")
         if host is None:
             if version == "1.1":
-                raise _Refused(400, "An HTTP/1.1 request needs a Host header.")
+                raise Refused(400, "An HTTP/1.1 request needs a Host header.")
             address, port = self._transport.get_extra_info("sockname")[:2]
             self._headers["host"] = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         elif _HOST.fullmatch(host) is None:
-            raise _Refused(400, f"The Host header is to be one host, with or without a port, not {host[:100]!r}.")
+            raise Refused(400, f"The Host header is to be one host, with or without a port, not {host[:100]!r}.")
         else:
             self._host = host
 
@@ -491,21 +494,21 @@ class _Connection(asyncio.Protocol):
         found = _AUTHORITY.match(url)
         if found is None:
             if "://" in url:
-                raise _Refused(400, f"The URL is to begin with http:// or https:// or /, not {url[:100]!r}.")
+                raise Refused(400, f"The URL is to begin with http:// or https:// or /, not {url[:100]!r}.")
             return
         if _HOST.fullmatch(found[1]) is None:
-            raise _Refused(400, f"The URL's authority is to be a host, with or without a port, not {found[1][:100]!r}.")
+            raise Refused(400, f"The URL's authority is to be a host, with or without a port, not {found[1][:100]!r}.")
         self._headers["host"] = found[1]
         rest = self._url[found.end() :]
         self._url = rest if rest.startswith(b"/") else b"/" + rest
 
     def _expect(self, expected: str) -> None:
         if any(each.strip() != "100-continue" for each in expected.lower().split(",")):
-            raise _Refused(417, f"The only expectation that is met is 100-continue, not {expected[:100]!r}.")
+            raise Refused(417, f"The only expectation that is met is 100-continue, not {expected[:100]!r}.")
         answer = self._count_body()
         if answer is not None:
             # Closed, for whether its body will come now is for the client to say.
-            raise _Refused.by(answer)
+            raise Refused.by(answer)
         if self._exchanges or self._behind:
             self._continue_due = True  # or it would be taken for the answer to a request before this one
         else:
@@ -515,7 +518,7 @@ class _Connection(asyncio.Protocol):
         self._unread = 0
         self._body_size += len(body)
         if self._body_size > self._server.max_body_bytes:
-            raise _Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
+            raise Refused(413, f"The request's body is longer than {self._server.max_body_bytes} bytes.")
         if self._discarding:
             return
         pieces = self._body
@@ -554,7 +557,7 @@ class _Connection(asyncio.Protocol):
     def _request(self, body: bytes) -> HttpRequest:
         path, _, query = self._url.decode("latin-1").partition("?")
         method = self._parser.get_method().decode("latin-1")
-        return HttpRequest(method, path, query, self._headers, body, self._peer, self._server.scheme)
+        return HttpRequest(method, path, query, self._headers, body, self._peer, self.scheme)
 
     # -- answers -------------------------------------------------------------------
 
@@ -568,7 +571,7 @@ class _Connection(asyncio.Protocol):
             self._server.handler(request, exchange)
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
-            exchange.respond(_text(500, "Something of ours failed; the log says what."))
+            exchange.respond(plain(500, "Something of ours failed; the log says what."))
 
     def flush(self) -> None:
         """Send what is answered, in the order of the requests."""
@@ -668,6 +671,13 @@ class _Connection(asyncio.Protocol):
         else:
             self._answer_refused(answer, close=True)
 
+    def _refuse_tls(self) -> None:
+        """Tell a client that speaks TLS, in its own words, that nobody does here."""
+        self._server.tls_offered.add()
+        self._ending = True
+        self._transport.write(REFUSED)
+        self._transport.close()
+
     def _answer_refused(self, answer: HttpResponse, close: bool) -> None:
         exchange = Exchange(self, close, head=False)
         self._exchanges.append(exchange)
@@ -687,7 +697,7 @@ class _Connection(asyncio.Protocol):
             # Not close(): that would wait until the client has taken what it was sent.
             self._transport.abort()
         elif self._in_request and now - self._began > limits.request_seconds and not self._behind:
-            self._refuse(_text(408, "The request did not come to an end in time."))
+            self._refuse(plain(408, "The request did not come to an end in time."))
 
     def close_when_answered(self) -> None:
         if self._in_request:
@@ -701,7 +711,7 @@ class _Connection(asyncio.Protocol):
     def give_up(self) -> None:
         """The stop waits no longer: say so to a request that never came whole, if nothing stands before it."""
         if self._in_request and not self._exchanges:
-            self._refuse(_text(503, "The server is shutting down; please retry."))
+            self._refuse(plain(503, "The server is shutting down; please retry."))
         else:
             self._transport.abort()
 
@@ -713,17 +723,18 @@ class HttpServer:
     """``handler`` is a plain function, called on the event loop with every whole request.
 
     ``reading_bytes``: what is counted of bodies that have come in part; beyond ``max_reading_bytes`` the next is
-    refused by ``door`` and counted in ``throttled``.
+    refused by ``door`` and counted in ``throttled``. ``tls``: with it the port speaks TLS; clients that try it without
+    are counted in ``tls_offered``.
     """
 
     def __init__(
         self,
         handler: Handler,
         max_body_bytes: int = 8 << 20,
-        scheme: str = "http",
         limits: Limits | None = None,
         max_reading_bytes: int = 256 << 20,
         door: Door | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self.handler = handler
         self.limits = limits or Limits()
@@ -733,7 +744,7 @@ class HttpServer:
             log,
             lambda: self.loop.time(),
         )
-        self.door: Door = door or _PlainDoor()
+        self.door: Door = door or PlainDoor()
         self.max_body_bytes = max_body_bytes
         self.max_reading_bytes = max_reading_bytes
         self.max_long_bytes = max_reading_bytes - max_reading_bytes // _RESERVE
@@ -743,7 +754,8 @@ class HttpServer:
             log,
             lambda: self.loop.time(),
         )
-        self.scheme = scheme
+        self.tls = tls
+        self.tls_offered = Refusals(OFFERED, log, lambda: self.loop.time())
         self.connections: set[_Connection] = set()
         self.refused: dict[int, int] = {}
         """Requests that reached no handler, by the status that they were answered with."""
@@ -764,8 +776,12 @@ class HttpServer:
         """Take requests from ``sockets``, which listen already: see ``bind``."""
         self.loop = asyncio.get_running_loop()
         for each in sockets:
-            self._listeners.append(await self.loop.create_server(lambda: _Connection(self), sock=each, backlog=BACKLOG))
+            self._listeners.append(await self.loop.create_server(self._arrived, sock=each, backlog=BACKLOG))
         self._look_round()
+
+    def _arrived(self) -> asyncio.Protocol:
+        connection = _Connection(self)
+        return connection if self.tls is None else Channel(self.tls, connection)
 
     async def stop(self, grace: float = 10.0) -> None:
         """Take no more; answer what is in flight or half here, ``grace`` seconds (and the last one) at the most."""
@@ -811,31 +827,3 @@ class HttpServer:
         else:
             pause = min(5.0, self.limits.idle_seconds / 4, self.limits.request_seconds / 4)
             self._timer = self.loop.call_later(pause, self._look_round)
-
-
-class _PlainDoor:
-    """For a handler that has no answer of its own."""
-
-    def refuse_early(self, request: HttpRequest, size: int) -> HttpResponse | None:
-        return None
-
-    def throttled(self, request: HttpRequest, why: str) -> HttpResponse:
-        return _text(503, f"There is no room for the request now: {why}. Please retry.")
-
-
-class _Refused(Exception):
-    """What was raised where the parser calls back; it is answered when the parser has returned."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.answer = _text(status, text)
-
-    @classmethod
-    def by(cls, answer: HttpResponse) -> _Refused:
-        refused = cls(answer.status, "")
-        refused.answer = answer
-        return refused
-
-
-def _text(status: int, text: str) -> HttpResponse:
-    return HttpResponse(status, (("Content-Type", "text/plain; charset=utf-8"),), text.encode())

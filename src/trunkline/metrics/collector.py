@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import trunkline
+from trunkline.certificates import Certificates
 from trunkline.gateway import Gateway
 from trunkline.http.server import HttpServer
 from trunkline.kernel.measures import Histogram, Traffic
@@ -38,7 +39,8 @@ _TRAFFIC: tuple[tuple[Metric, Callable[[Traffic], int]], ...] = (
 
 
 class Metrics:
-    """``scrape(accept)``: the text and its content type. ``most``: queues with series of their own."""
+    """``scrape(accept)``: the text and its content type. ``most``: queues with series of their own.
+    ``certificates``: what the server shows, if it speaks TLS."""
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Metrics:
         monotonic: Callable[[], float],
         lag: Lag,
         most: int,
+        certificates: Certificates | None = None,
     ) -> None:
         self._gateway = gateway
         self._server = server
@@ -59,6 +62,7 @@ class Metrics:
         self._monotonic = monotonic
         self._lag = lag
         self._most = most
+        self._certificates = certificates
         self._levels = Levels(partitions, clock.now, monotonic)
         self._turn = asyncio.Lock()
         self._under_way: dict[str, asyncio.Task[tuple[bytes, str]]] = {}
@@ -106,6 +110,7 @@ class Metrics:
         yield table.HTTP_REFUSED, [((str(status),), count) for status, count in sorted(self._server.refused.items())]
         yield table.CONNECTIONS, _one(len(self._server.connections))
         yield table.READING, _one(self._server.reading_bytes)
+        yield from self._tls()
         bounds = {
             "max_connections": self._server.turned_away,
             "max_reading_bytes": self._server.throttled,
@@ -113,6 +118,12 @@ class Metrics:
             "max_waiting_receivers": self._receiving.refused,
         }
         yield table.THROTTLED, [((bound,), refused.count) for bound, refused in bounds.items()]
+
+    def _tls(self) -> Iterator[Family]:
+        yield table.CERTIFICATE, [] if self._certificates is None else _one(self._certificates.pair.ends)
+        failures = {} if self._server.tls is None else self._server.tls.failures
+        failed = {**failures, "no_tls_here": self._server.tls_offered.count}
+        yield table.TLS_FAILURES, [((reason,), count) for reason, count in sorted(failed.items())]
 
     def _commits(self) -> Iterator[Family]:
         partitions = self._partitions

@@ -53,6 +53,15 @@ CONNECTIONS = Metric("trunkline_http_connections", "gauge", "Connections that ar
 READING = Metric(
     "trunkline_http_reading_bytes", "gauge", "What is counted of bodies that have come in part; see max_reading_bytes."
 )
+CERTIFICATE = Metric(
+    "trunkline_tls_certificate_expiry_timestamp_seconds", "gauge",
+    "When the certificate that is shown ends, or the first of its issuers', in seconds since 1970. Only with TLS.",
+)  # fmt: skip
+TLS_FAILURES = Metric(
+    "trunkline_tls_failures_total", "counter",
+    "Connections that came to no TLS, by why; no_tls_here: TLS was tried at a port that speaks HTTP in clear.",
+    ("reason",),
+)  # fmt: skip
 THROTTLED = Metric(
     "trunkline_throttled_total", "counter",
     "Requests (of max_connections: connections) that were kept out because too much is under way, by the setting that "

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trunkline.http.server import HttpServer, _Connection
+from trunkline.http.tls import REFUSED
 
 
 class Broken(AssertionError):
@@ -105,6 +106,8 @@ def statuses(out: bytes, heads: list[bool]) -> list[int]:
     """
     found: list[int] = []
     at = 0
+    if out == REFUSED:
+        return found  # the words for a client that speaks TLS
     while at < len(out):
         head = _HEAD.match(out, at)
         if head is None:
