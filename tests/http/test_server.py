@@ -1114,6 +1114,25 @@ def test_a_client_that_takes_nothing_for_long_is_let_go(runner: Any) -> None:
     serving(handler, scenario, runner)
 
 
+def test_a_client_that_does_not_take_its_last_answer_is_let_go(runner: Any) -> None:
+    def handler(request: HttpRequest, exchange: Exchange) -> None:
+        exchange.respond(HttpResponse(200, (), bytes(16 << 20)))
+
+    async def scenario(server: HttpServer, connect: Any) -> None:
+        wire = await connect()
+        wire.writer.transport.pause_reading()
+        await wire.send(b"GET / HTTP/1.0\r\n\r\n")
+        await until(lambda: any(connection._transport.is_closing() for connection in server.connections))
+        [connection] = server.connections
+        connection.check_age(server.loop.time() + IDLE_SECONDS - 10)
+        await asyncio.sleep(0.01)
+        assert server.connections == {connection}
+        connection.check_age(server.loop.time() + IDLE_SECONDS + 1)
+        await until(lambda: not server.connections)
+
+    serving(handler, scenario, runner)
+
+
 def test_a_handler_that_raises_is_answered_with_500_and_the_connection_lives_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

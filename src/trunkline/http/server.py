@@ -692,6 +692,9 @@ class _Connection(asyncio.Protocol):
         """Close a connection that is idle, or whose request does not come to an end."""
         limits = self._server.limits
         if self._transport.is_closing():
+            # As soon as its client has taken the last answer; but one that takes nothing has its time too.
+            if now - self.active > limits.idle_seconds:
+                self._transport.abort()
             return
         if (self._full or not (self._exchanges or self._in_request)) and now - self.active > limits.idle_seconds:
             # Not close(): that would wait until the client has taken what it was sent.
