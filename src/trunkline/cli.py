@@ -103,6 +103,7 @@ def _main(arguments: list[str] | None) -> int:
 
 def _copy(given: argparse.Namespace, warn: Callable[[str], None]) -> int:
     from trunkline import backup
+    from trunkline.kernel.time import RealClock
 
     # Of the settings only the directory matters, and whether there is one.
     chosen = {"data": given.data, "host": "127.0.0.1", "memory": None if given.data is None else "false"}
@@ -117,7 +118,7 @@ def _copy(given: argparse.Namespace, warn: Callable[[str], None]) -> int:
         print(f"trunkline: {error}", file=sys.stderr)
         return 2
     run = backup.backup if given.command == "backup" else backup.restore
-    return run(settings.data, Path(given.file), sys.stdout, sys.stderr)
+    return run(settings.data, Path(given.file), sys.stdout, sys.stderr, RealClock())
 
 
 def _dump(usage: argparse.ArgumentParser, given: argparse.Namespace, warn: Callable[[str], None]) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from ailing import Ailing
+from ailing import Ailing, until
 from disk_shim import Disk
 
 pytestmark = pytest.mark.slow
@@ -94,6 +95,28 @@ def test_a_backup_to_a_disk_that_fails_leaves_nothing_behind_and_says_why(ailing
     disk.free = -1
     assert trunkline(disk, "backup", "--data", str(ailing.data), str(copy)).returncode == 0
     assert ailing.send() == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_backup_that_is_ended_by_a_signal_leaves_nothing_behind(
+    ailing: Ailing, tmp_path: Path, number: signal.Signals
+) -> None:
+    for _ in range(40):
+        ailing.sqs.send_message(QueueUrl=ailing.url, MessageBody="x" * 250_000)
+    (tmp_path / "copies").mkdir()
+    disk = Disk(tmp_path / "copies", tmp_path / "faults of the copy")
+    disk.slow("sync", 2)  # one behind each step of 4 MiB
+    copy = subprocess.Popen(
+        [sys.executable, "-m", "trunkline", "backup", "--data", str(ailing.data), str(disk.root / "copy.db")],
+        stderr=subprocess.PIPE, text=True, env=disk.environment | {"PYTHONPATH": ":".join(sys.path)},
+    )  # fmt: skip
+    until(lambda: any(each.stat().st_size for each in disk.root.iterdir()))
+    copy.send_signal(number)
+    _, said = copy.communicate(timeout=60)
+    assert copy.returncode == 128 + number
+    assert list(disk.root.iterdir()) == []
+    if number != signal.SIGINT:
+        assert said == f"trunkline: no backup was made: it was ended by {number.name}\n"
 
 
 def test_a_backup_is_made_of_a_server_that_cannot_write(ailing: Ailing, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from trunkline.kernel.time import RealClock
 from trunkline.storage import copying, sqlite_file
 from trunkline.storage.copying import Copied, copy
 from trunkline.storage.sqlite import SqliteStore
@@ -54,7 +55,7 @@ def test_a_copy_shows_what_was_there_when_it_began_however_much_is_written_meanw
             store._writer.execute("INSERT INTO rows VALUES (1, ?, x'00')", (b"late %d" % steps,))
             store._checkpoint()
 
-        made.append(copy(tmp_path / "data" / FILE, tmp_path / "copy.db", [(0, b"\x04", b"mark")], write))
+        made.append(copy(tmp_path / "data" / FILE, tmp_path / "copy.db", [(0, b"\x04", b"mark")], RealClock(), write))
 
     run(tmp_path / "data", scenario)
     assert steps > 10
@@ -102,7 +103,7 @@ def test_a_copy_is_given_up_before_its_servers_log_fills_the_disk(
             store._writer.execute("UPDATE rows SET value = ?", (bytes(700),))
 
         with pytest.raises(StoreError, match="faster than its data can be copied"):
-            copy(tmp_path / "data" / FILE, tmp_path / "copy.db", [], write)
+            copy(tmp_path / "data" / FILE, tmp_path / "copy.db", [], RealClock(), write)
 
     run(tmp_path / "data", scenario)
     assert [each.name for each in tmp_path.iterdir()] == ["data"], "nothing is left behind"
@@ -112,7 +113,7 @@ def test_a_copy_is_refused_where_there_is_no_room_for_it(tmp_path: Path, monkeyp
     run(tmp_path / "data", lambda store: None)
     monkeypatch.setattr(copying, "_room", lambda directory: 64 << 20)
     with pytest.raises(StoreError, match=r"has 64 MiB free, and the copy needs 6[56] MiB"):
-        copy(tmp_path / "data" / FILE, tmp_path / "copy.db", [])
+        copy(tmp_path / "data" / FILE, tmp_path / "copy.db", [], RealClock())
     assert [each.name for each in tmp_path.iterdir()] == ["data"]
 
 
@@ -123,7 +124,7 @@ def test_a_damaged_file_makes_no_copy(tmp_path: Path) -> None:
         opened.seek(file.stat().st_size // 2 // 4096 * 4096)
         opened.write(b"\xff" * 4096)
     with pytest.raises(StoreError, match="damaged"):
-        copy(file, tmp_path / "copy.db", [])
+        copy(file, tmp_path / "copy.db", [], RealClock())
     assert [each.name for each in tmp_path.iterdir()] == ["data"]
 
 
@@ -132,7 +133,13 @@ def test_nothing_is_overwritten_that_came_meanwhile(tmp_path: Path) -> None:
 
     def scenario(store: SqliteStore) -> None:
         with pytest.raises(StoreError, match="overwritten"):
-            copy(tmp_path / "data" / FILE, target, [], lambda done, total: target.write_text("mine") and None)
+            copy(
+                tmp_path / "data" / FILE,
+                target,
+                [],
+                RealClock(),
+                lambda done, total: target.write_text("mine") and None,
+            )
 
     run(tmp_path / "data", scenario)
     assert target.read_text() == "mine"
@@ -144,4 +151,4 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
     other.execute("CREATE TABLE t(x)")
     other.close()
     with pytest.raises(StoreError, match="another program"):
-        copy(tmp_path / "other.db", tmp_path / "copy.db", [])
+        copy(tmp_path / "other.db", tmp_path / "copy.db", [], RealClock())

@@ -41,6 +41,10 @@ class RealClock:
     monotonic = staticmethod(time.monotonic)
     """Seconds since an arbitrary instant; never decreases."""
 
+    def rest(self, seconds: float) -> None:
+        """Hold the calling thread for so long. Never on the event loop."""
+        time.sleep(seconds)
+
 
 class ServiceClock:
     """Service time: the real clock plus an offset, or an instant at which it stands still.

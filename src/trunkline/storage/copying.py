@@ -14,19 +14,20 @@ as a part of that took: one sync of all of it at the end would keep the
 server's own syncs waiting, on the same disk, for as long.
 
 The copy is made under a temporary name beside its place, checked, synced and
-then given its name, which fails if that is taken.
+then given its name, which fails if that is taken. Whatever ends it before, an
+exception of a signal's handler too, takes the temporary name away.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from trunkline.kernel.time import RealClock
 from trunkline.storage.directory import sync_directory
 from trunkline.storage.sqlite_file import APPLICATION_ID, FORMAT, reading
 from trunkline.storage.store import StoreError
@@ -52,13 +53,15 @@ class Copied:
     log_bytes: int
 
 
-def copy(source: Path, target: Path, marks: Iterable[StoredRow], progress: Progress | None = None) -> Copied:
+def copy(
+    source: Path, target: Path, marks: Iterable[StoredRow], real: RealClock, progress: Progress | None = None
+) -> Copied:
     """Copy the data in the file ``source`` to the file ``target`` and put ``marks`` into the copy.
 
     StoreError with a text for people; then nothing is left behind. What the directory of ``target`` has no room for is
     refused before anything is written.
     """
-    begun = time.monotonic()
+    begun = real.monotonic()
     if not source.exists():
         raise StoreError(f"there is no Trunkline data in {source.parent}: {source.name} is missing")
     if os.path.lexists(target):
@@ -70,7 +73,7 @@ def copy(source: Path, target: Path, marks: Iterable[StoredRow], progress: Progr
         raise StoreError(f"{target.parent}: {error.strerror}. Name a file in a directory that is there.") from error
     try:
         try:
-            size, grown = _copy(source, partial, descriptor, progress)
+            size, grown = _copy(source, partial, descriptor, real, progress)
             rows = _mark_and_check(partial, marks)
             os.fsync(descriptor)
             os.link(partial, target)
@@ -85,10 +88,10 @@ def copy(source: Path, target: Path, marks: Iterable[StoredRow], progress: Progr
         raise StoreError(f"{target}: {error.strerror or error}") from error
     except sqlite3.Error as error:
         raise StoreError(f"{target}: {error}") from error
-    return Copied(size, rows, time.monotonic() - begun, grown)
+    return Copied(size, rows, real.monotonic() - begun, grown)
 
 
-def _copy(source: Path, partial: Path, descriptor: int, progress: Progress | None) -> tuple[int, int]:
+def _copy(source: Path, partial: Path, descriptor: int, real: RealClock, progress: Progress | None) -> tuple[int, int]:
     """Bytes copied, and those by which the source's log grew."""
     log = source.with_name(source.name + "-wal")
     log_begun, room = _size(log), _room(source.parent)
@@ -105,7 +108,7 @@ def _copy(source: Path, partial: Path, descriptor: int, progress: Progress | Non
             raise StoreError(
                 f"{partial.parent} has {_room(partial.parent) >> 20} MiB free, and the copy needs {needed >> 20} MiB"
             )
-        step_begun = time.monotonic()
+        step_begun = real.monotonic()
 
         def step(_: int, remaining: int, total: int) -> None:
             nonlocal step_begun
@@ -118,8 +121,8 @@ def _copy(source: Path, partial: Path, descriptor: int, progress: Progress | Non
             if progress is not None:
                 progress((total - remaining) * page, total * page)
             if remaining:
-                time.sleep((time.monotonic() - step_begun) * _REST)
-            step_begun = time.monotonic()
+                real.rest((real.monotonic() - step_begun) * _REST)
+            step_begun = real.monotonic()
 
         reader.backup(writer, pages=max(1, STEP_BYTES // page), progress=step)
         [(copied,)] = writer.execute("PRAGMA page_count").fetchall()
