@@ -91,6 +91,7 @@ def test_while_the_disk_fails_clients_are_told_to_try_again_and_afterwards_all_t
 
 def test_one_sync_that_fails_refuses_its_batch_alone(ailing: Ailing) -> None:
     assert ailing.send() == 200
+    ailing.until_quiet()
     ailing.disk.fail("sync", errno.EIO, times=1)
     assert ailing.send() == 503
     assert ailing.disk.hits("sync") == 1
@@ -98,6 +99,26 @@ def test_one_sync_that_fails_refuses_its_batch_alone(ailing: Ailing) -> None:
     ailing.check_messages()
     [line] = ailing.lines("The store failed once")
     assert "SQLITE_IOERR_FSYNC" in line and "it works again" in line
+    ailing.kill_and_start()
+    ailing.check_messages()
+
+
+@pytest.mark.parametrize("call", ["sync", "truncate", "write"])
+def test_a_file_that_the_log_cannot_be_folded_into_is_said_and_the_log_keeps_everything(
+    ailing: Ailing, call: str
+) -> None:
+    for _ in range(30):
+        ailing.sqs.send_message(QueueUrl=ailing.url, MessageBody="x" * 100_000)
+    ailing.until_quiet()
+    ailing.disk.fail(call, errno.EIO, only=".db")
+    ailing.sqs.purge_queue(QueueUrl=ailing.url)  # space is given back, and the file made shorter
+    until(lambda: ailing.disk.hits(call))
+    storage = ailing.until_failing()  # which it finds out by itself
+    assert storage["kind"] == "io" and "SQLITE_IOERR" in storage["reason"]
+    assert ailing.send() == 503
+    ailing.disk.mend()
+    ailing.until_well()
+    assert ailing.send() == 200
     ailing.kill_and_start()
     ailing.check_messages()
 
@@ -136,7 +157,9 @@ def test_a_long_poll_waits_on_while_the_disk_fails_and_is_given_what_comes_after
     ailing.until_well()
     ailing.sqs.send_message(QueueUrl=url, MessageBody="for the one who waits")
     polling.join(60)
-    assert [each["Body"] for each in answers[0]["Messages"]] == ["for the one who waits"]
+    [answer] = answers  # it was not refused; on a machine that crawls its 20 seconds may have been over before
+    found = answer.get("Messages") or ailing.sqs.receive_message(QueueUrl=url)["Messages"]
+    assert [each["Body"] for each in found] == ["for the one who waits"]
 
 
 def test_a_server_whose_disk_fails_stops_in_order_and_keeps_everything(ailing: Ailing) -> None:

@@ -64,6 +64,7 @@ def test_what_was_acknowledged_after_a_failed_sync_does_not_depend_on_what_that_
         recorded.start()
         for _ in range(3):
             assert recorded.send() == 200
+        recorded.until_quiet()
         recorded.disk.fail("sync", errno.EIO, times=1, only="-wal")
         assert recorded.send() == 503
         for _ in range(3):
@@ -153,11 +154,11 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("mode", [LOST, *dict.fromkeys(MODES)])
-def test_a_checkpoint_that_a_reader_cut_short_is_copied_again_when_the_sync_behind_it_fails(
-    tmp_path: Path, mode: str
-) -> None:
-    root, log, control = tmp_path / "disk", tmp_path / "log", tmp_path / "faults"
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A disk, and its log, on which the script has run and was killed."""
+    work = tmp_path_factory.mktemp("folded")
+    root, log, control = work / "disk", work / "log", work / "faults"
     root.mkdir()
     disk = Disk(root, control, log)
     process = subprocess.Popen(
@@ -168,6 +169,14 @@ def test_a_checkpoint_that_a_reader_cut_short_is_copied_again_when_the_sync_behi
     assert process.stdout.readline() == "done\n"
     process.kill()
     process.wait()
+    return root, log
+
+
+@pytest.mark.parametrize("mode", [LOST, *dict.fromkeys(MODES)])
+def test_a_checkpoint_that_a_reader_cut_short_is_copied_again_when_the_sync_behind_it_fails(
+    folded: tuple[Path, Path], tmp_path: Path, mode: str
+) -> None:
+    root, log = folded
     kept = {record.mark["kept"] for record in records.read(log) if record.kind == MARK}
     assert len(kept) == 95
     left = left_of(log, root, tmp_path / "left", mode) / "data"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from powerloss.records import CREATED, DIRECTORY, MKDIR, OPEN, SYNC_BEGIN, SYNC_END, TRUNCATE, UNLINK, WRITE, Record
-from powerloss.remains import EVERYTHING, FEW, MODES, NOTHING, SECTOR, SOME, Files, missed
+from powerloss.remains import EVERYTHING, FEW, LOST, MODES, NOTHING, SECTOR, SOME, Files, missed
 
 ROOT = Path("/disk")
 A, B = b"a" * SECTOR, b"b" * SECTOR
@@ -146,7 +146,7 @@ def test_nothing_everything_and_a_part_of_what_was_not_synced(tmp_path: Path) ->
         assert least <= min(kept) and max(kept) <= most
 
 
-@pytest.mark.parametrize("content", [A + B, A, A + A + b"more", b""])
+@pytest.mark.parametrize("content", [A + B, A, A[:100], A + A + b"more", b""])
 def test_a_change_that_a_kill_kept_from_the_log_is_added_to_it(tmp_path: Path, content: bytes) -> None:
     files = Files(tmp_path)
     name = str(tmp_path / "f").encode()
@@ -156,6 +156,22 @@ def test_a_change_that_a_kill_kept_from_the_log_is_added_to_it(tmp_path: Path, c
     for record in missed(files, tmp_path, 2):
         files.follow(record)
     assert files.now() == {"f": content}
+
+
+def test_lost_is_all_that_a_failed_sync_was_to_write_and_what_was_not_synced(tmp_path: Path) -> None:
+    log = Log()
+    log.on_disk("f")
+    log.write(1, 0, A + A)
+    log.sync(1)
+    log.write(1, SECTOR, B)
+    log.sync(1, error=5)
+    log.write(1, 2 * SECTOR, B)
+    (tmp_path / "once").mkdir()
+    assert drawn(log, tmp_path / "once", modes=(LOST,)) == {A + A}
+    log.sync(1)
+    (tmp_path / "again").mkdir()
+    # The third sector takes the rest of its page along, for the kernel writes pages.
+    assert drawn(log, tmp_path / "again", modes=(LOST,)) == {A + B + B}
 
 
 def test_a_log_that_misses_more_than_one_change_is_not_believed(tmp_path: Path) -> None:

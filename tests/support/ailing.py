@@ -94,6 +94,10 @@ class Ailing:
         [found] = [line for line in text.splitlines() if line.startswith(f"{name} ")]
         return float(found.split()[-1])
 
+    def until_quiet(self) -> None:
+        """Wait until the server has folded its log in, and does nothing more with its files by itself."""
+        until(lambda: (self.data / "trunkline.db-wal").stat().st_size == 0)
+
     def until_failing(self) -> dict[str, Any]:
         """The storage's part of the health page, once it says that nothing can be stored."""
         until(lambda: self.health()[0] == 503)

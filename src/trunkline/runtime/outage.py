@@ -4,7 +4,8 @@ It begins when the store fails at something. Then no batch is handed to it until
 a probe has gone through: one at once, for most failures are over when they are
 seen, and if that fails too, one each PROBE_SECONDS of real time, whether
 somebody writes or not. So the log and the health page say that the cause is
-gone when it is, and not at the next request.
+gone when it is, and not at the next request. After a probe that took longer (a
+checkpoint may be a part of it) the disk rests as long.
 
 Between the failure and the first probe units gather, as behind a slow disk.
 Once that has failed, the store is *failing*: requests that change something are
@@ -109,6 +110,7 @@ class Outage:
         try:
             while True:
                 hurried = self._hurry.is_set()
+                begun = self._monotonic()
                 try:
                     await self._probe()
                     break
@@ -122,7 +124,7 @@ class Outage:
                 if hurried or self._lost:
                     break
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hurry.wait(), PROBE_SECONDS)
+                    await asyncio.wait_for(self._hurry.wait(), max(PROBE_SECONDS, self._monotonic() - begun))
         finally:
             self._task = None
             self.on = False

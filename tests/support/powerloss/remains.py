@@ -382,7 +382,8 @@ def missed(files: Files, root: Path, number: int) -> list[Record]:
         found.append(Record(OPEN, number, 0 if name in recorded else CREATED, 0, where))
         before = before or b""
         kept = min(len(before), len(after))
-        differs = [at for at in range(0, kept, SECTOR) if before[at : at + SECTOR] != after[at : at + SECTOR]]
+        one, two = before[:kept], after[:kept]  # a truncation may end within a sector
+        differs = [at for at in range(0, kept, SECTOR) if one[at : at + SECTOR] != two[at : at + SECTOR]]
         if len(after) < len(before):
             assert not differs, f"{name} was written and truncated, of which one must have been recorded"
             found.append(Record(TRUNCATE, number, len(after), 0, b""))
