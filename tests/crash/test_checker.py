@@ -542,6 +542,17 @@ def dies_and_is_moved_back(story: Story) -> None:
                            at=12, queue="source"), story.look(at=12, queue="dead"))  # fmt: skip
 
 
+def dies_is_moved_back_and_its_deduplication_id_is_used_again(story: Story) -> None:
+    parts: dict[str, Any] = {"group": "g", "hidden": 0}
+    story.send("a", 1, "source.fifo", group="g", deduplication="d", sequence=10)
+    for count in (1, 2):
+        story.take("a", count * 2, count=count, queue="source.fifo", sequence=10, first=2_050, **parts)
+    source = ARN + ".fifo"
+    story.take("a", 6, count=3, queue="dead.fifo", sequence=1, first=2_050, source=source, **parts)
+    story.take("a", 10, queue="source.fifo", id="moved", sequence=11, sent=9_000, **parts)
+    story.send("b", 20 + WINDOW / 1000, "source.fifo", group="g", deduplication="d", sequence=12)
+
+
 def an_old_handle_deletes_nothing_where_it_died(story: Story) -> None:
     story.send("a", 1, "source")
     story.take("a", 2, hidden=1, queue="source")
@@ -629,6 +640,7 @@ def expires(story: Story) -> None:
         is_gone_after_an_unknown_purge,
         counts_a_receive_without_an_answer,
         dies_and_is_moved_back,
+        dies_is_moved_back_and_its_deduplication_id_is_used_again,
         an_old_handle_deletes_nothing_where_it_died,
         a_group_goes_on_behind_what_may_be_deleted,
         the_same_id_in_two_groups_of_its_scope,

@@ -9,6 +9,7 @@ needs no clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -119,8 +120,12 @@ def _made(sends: list[Send], history: History) -> dict[str, tuple[int, int, int]
             found[send.id] = (low, send.span.high, send.sequence)
     for token in {send.token for send in sends}:
         life = history.lives.get(token)
-        for sight in life.sights if life is not None else []:
-            if not sight.source and sight.sent and sight.queue == sends[0].queue:
+        sights = life.sights if life is not None else []
+        # What a move task brings back from the dead-letter queue has a new id and was not accepted from a sender.
+        away = min((sight.span.begun for sight in sights if sight.queue != sends[0].queue), default=math.inf)
+        for sight in sights:
+            brought_back = sight.span.begun >= away and sight.id not in owners
+            if not (sight.source or brought_back) and sight.sent and sight.queue == sends[0].queue:
                 found[sight.id] = (sight.sent, sight.sent, sight.sequence)
     return found
 

@@ -35,8 +35,10 @@
 
 enum { OPEN = 1, WRITE, TRUNCATE, SYNC_BEGIN, SYNC_END, UNLINK, RENAME, LINK, MKDIR, RMDIR, MAP };
 enum { CREATED = 1, DIRECTORY = 2 };
+#define MAGIC 0x8F5DC0DE1A7B39E3u
 
 struct record {
+    uint64_t magic;  /* a kill may cut a record of some pages short: whoever reads on finds the next one by this */
     uint32_t length; /* of the whole record */
     uint32_t kind;
     uint64_t file; /* one number for each open */
@@ -139,7 +141,7 @@ static void note(uint32_t kind, uint64_t of, int64_t a, int64_t b, const void *p
 {
     if (log_fd < 0)
         return;
-    struct record head = {(uint32_t)(sizeof head + size), kind, of, a, b};
+    struct record head = {MAGIC, (uint32_t)(sizeof head + size), kind, of, a, b};
     struct iovec parts[2] = {{&head, sizeof head}, {(void *)payload, size}};
     int before = errno;
     if (syscall(SYS_writev, log_fd, parts, 2) != (long)(sizeof head + size))

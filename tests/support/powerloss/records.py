@@ -21,7 +21,9 @@ OPEN, WRITE, TRUNCATE, SYNC_BEGIN, SYNC_END, UNLINK, RENAME, LINK, MKDIR, RMDIR,
 MARK = 100
 CREATED, DIRECTORY = 1, 2
 
-_HEAD = struct.Struct("<IIQqq")
+_MAGIC = 0x8F5DC0DE1A7B39E3
+_BEGINNING = struct.pack("<Q", _MAGIC)
+_HEAD = struct.Struct("<QIIQqq")
 
 
 @dataclass(slots=True)
@@ -44,15 +46,27 @@ class Record:
         return found
 
 
-def read(log: Path) -> list[Record]:
+def read(log: Path, torn: int = 0) -> list[Record]:
+    """All records; of those that a kill cut short there may be ``torn``, one for each, and they are left out.
+
+    The write that such a record was to tell of is done, so it is one of those that nobody came to record.
+    """
     raw = log.read_bytes()
     found: list[Record] = []
     at = 0
     while at < len(raw):
-        length, kind, file, a, b = _HEAD.unpack_from(raw, at)
-        assert length >= _HEAD.size, f"the log is broken at byte {at}"
-        found.append(Record(kind, file, a, b, raw[at + _HEAD.size : at + length]))
-        at += length
+        end = -1
+        if len(raw) - at >= _HEAD.size and raw.startswith(_BEGINNING, at):
+            _, length, kind, file, a, b = _HEAD.unpack_from(raw, at)
+            end = at + length
+        if end > at and (end == len(raw) or raw.startswith(_BEGINNING, end)):
+            found.append(Record(kind, file, a, b, raw[at + _HEAD.size : end]))
+        else:
+            torn -= 1
+            assert torn >= 0, f"the log is broken at byte {at}"
+            following = raw.find(_BEGINNING, at + 1)
+            end = following if following >= 0 else len(raw)
+        at = end
     return found
 
 
@@ -67,7 +81,7 @@ class Marks:
 
     def append(self, record: Record) -> None:
         size = _HEAD.size + len(record.payload)
-        raw = _HEAD.pack(size, record.kind, record.file, record.a, record.b) + record.payload
+        raw = _HEAD.pack(_MAGIC, size, record.kind, record.file, record.a, record.b) + record.payload
         assert os.write(self._fd, raw) == size
 
     def close(self) -> None:

@@ -94,9 +94,9 @@ class Round:
     def complete(self) -> None:
         """Record what the killed server had just done and not come to record; nobody has written since."""
         files = Files(self.root)
-        for record in records.read(self.log):
-            files.follow(record)
         self._kills += 1
+        for record in records.read(self.log, torn=self._kills):
+            files.follow(record)
         for record in missed(files, self.root, self._kills):
             self.marks.append(record)
 
@@ -129,7 +129,7 @@ class Round:
 
     def cut(self, cuts: int) -> Report:
         """Draw ``cuts`` states and audit each. AssertionError if the log is not whole."""
-        log = records.read(self.log)
+        log = records.read(self.log, torn=self._kills)
         chosen = Counter(_places(log, cuts, self.chance))
         report = Report(records=sum(record.kind != MARK for record in log))
         files, promises = Files(self.root), Promises()
