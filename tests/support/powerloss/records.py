@@ -59,7 +59,8 @@ def read(log: Path, torn: int = 0) -> list[Record]:
         if len(raw) - at >= _HEAD.size and raw.startswith(_BEGINNING, at):
             _, length, kind, file, a, b = _HEAD.unpack_from(raw, at)
             end = at + length
-        if end > at and (end == len(raw) or raw.startswith(_BEGINNING, end)):
+        # Behind it comes nothing, or the next one, of which a kill may have left less than its first bytes.
+        if at < end <= len(raw) and _BEGINNING.startswith(raw[end : end + len(_BEGINNING)]):
             found.append(Record(kind, file, a, b, raw[at + _HEAD.size : end]))
         else:
             torn -= 1
