@@ -439,6 +439,62 @@ def test_what_stays_free_goes_back_to_the_disk_beside_commits_though_it_is_a_sma
     in_directory(tmp_path, scenario, durability="os")
 
 
+async def said(store: SqliteStore) -> list[str]:
+    """The statements that the store's writing connection runs from now on."""
+    found: list[str] = []
+    await store._put_job(lambda: store._writer.set_trace_callback(found.append))
+    return found
+
+
+def test_a_file_of_which_hardly_anything_is_in_use_is_written_anew_and_keeps_what_is(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        for at in range(0, 10_000, 1_000):
+            await store.commit([unit(*((b"%05d" % n, bytes(4_000)) for n in range(at, at + 1_000)))])
+        kept = [unit(*((b"%05d" % n, bytes([n])) for n in range(100)), partition=2)]
+        await store.commit(kept)
+        while not await store.erase(1, b"", b"", 500):
+            pass
+        found = await said(store)
+        end = time.monotonic() + 30
+        while (tmp_path / FILE).stat().st_size > 1_000_000 and time.monotonic() < end:
+            await store.commit([unit((b"k", b"v"))])
+            await asyncio.sleep(0.02)
+        assert (tmp_path / FILE).stat().st_size < 1_000_000
+        assert "VACUUM" in found and not any("incremental" in each for each in found)
+        assert await store.scan(2, 0, b"", b"\xff", 200) == ([(b"%05d" % n, bytes([n])) for n in range(100)], True)
+
+    in_directory(tmp_path, scenario, durability="os")
+    with plain(tmp_path) as connection:
+        assert connection.execute("PRAGMA auto_vacuum").fetchall() == [(2,)]
+        assert connection.execute("PRAGMA application_id").fetchall() == [(sqlite_file.APPLICATION_ID,)]
+
+
+def test_steps_of_giving_space_back_are_shorter_where_they_take_long_and_a_stop_does_not_wait_for_all(
+    tmp_path: Path,
+) -> None:
+    class Slow(RealClock):
+        steps = 0.0
+
+        def monotonic(self) -> float:
+            """Every look at it takes 20 ms."""
+            Slow.steps += 0.02
+            return Slow.steps
+
+    async def scenario(store: SqliteStore) -> list[str]:
+        keys = [b"%05d" % n for n in range(10_000)]
+        for at in range(0, len(keys), 1_000):
+            await store.commit([unit(*((key, bytes(4_000)) for key in keys[at : at + 1_000]))])
+        found = await said(store)
+        await store.commit([unit(*((key, None) for key in keys[:5_000]))])
+        return found
+
+    found = in_directory(tmp_path, scenario, durability="os", real=Slow())
+    pages = [int(each.split("(")[1].rstrip(")")) for each in found if "incremental_vacuum" in each]
+    assert pages[0] == 256 and pages[-1] == 8 and pages == sorted(pages, reverse=True)
+    assert len(pages) < 60 and sum(pages) < 1_000
+    assert (tmp_path / FILE).stat().st_size > 20_000_000
+
+
 @pytest.mark.parametrize("erased", [False, True])
 def test_a_log_of_which_every_row_takes_a_page_does_not_become_much_longer_than_it_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, erased: bool

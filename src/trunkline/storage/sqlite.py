@@ -58,6 +58,14 @@ _IDLE_SECONDS = 0.25
 _RETURN_SECONDS = 0.01
 """The same, while space goes back to the disk: its steps are short, and a file of many gigabytes needs many."""
 _VACUUM_PAGES = 256
+_VACUUM_LEAST = 8
+_VACUUM_SECONDS = 0.01
+"""What a step of it takes, about: fewer pages where each takes long. SQLite looks through all that is free for one that
+is at the end of the file, in a millisecond where there are gigabytes of it."""
+_REWRITTEN_PAGES = 1_024
+"""If no more than these of a file are in use it is written anew, in some 25 ms, whatever there is of free ones."""
+_LAST_SECONDS = 1.0
+"""What giving space back may take of a stop."""
 _WAL_LEAST = 256
 """Pages of WAL that are worth a checkpoint, however small the disk."""
 _LOOK_PAGES = 64
@@ -134,6 +142,7 @@ class SqliteStore:
         # The least number of free pages of late, and since when.
         self._least_free = 0
         self._least_since = 0.0
+        self._vacuum_step = _VACUUM_PAGES
         self._page_size = 0
         self._wal_limit = 0
         self._looked_at = 0
@@ -222,7 +231,9 @@ class SqliteStore:
             return
         try:
             self._directory.check(self._clock())
-            self._vacuum(1 << 16)
+            end = self._clock() + _LAST_SECONDS
+            while self._vacuum(_VACUUM_PAGES) and self._clock() < end:
+                pass
             if self._growth() <= self._reserve.free:
                 self._fold("TRUNCATE")
         except (sqlite3.Error, OSError, StoreError) as error:
@@ -754,12 +765,26 @@ class SqliteStore:
         return bool(free > _FREE_LEAST and free * 4 > pages) or least > max(_FREE_LEAST, pages // 100)
 
     def _vacuum(self, pages: int) -> bool:
-        """Return up to ``pages`` free pages to the disk; True if more are left."""
+        """Return free pages to the disk, up to ``pages`` or all; True if more are left."""
         [(free,)] = self._writer.execute("PRAGMA freelist_count").fetchall()
-        if free:
-            # execute() would step the pragma once and free one page.
-            self._writer.executescript(f"PRAGMA incremental_vacuum({pages})")
-            self._logged(2 * min(free, pages))
+        [(total,)] = self._writer.execute("PRAGMA page_count").fetchall()
+        if not free:
+            return False
+        used = total - free
+        if used <= _REWRITTEN_PAGES and free > max(_FREE_LEAST, 4 * used):
+            self._writer.execute("VACUUM")
+            self._logged(2 * used)
+            return False
+        pages = min(pages, self._vacuum_step)
+        begun = self._clock()
+        # execute() would step the pragma once and free one page.
+        self._writer.executescript(f"PRAGMA incremental_vacuum({pages})")
+        took = self._clock() - begun
+        if took > _VACUUM_SECONDS:
+            self._vacuum_step = max(_VACUUM_LEAST, pages // 2)
+        elif took < _VACUUM_SECONDS / 2:
+            self._vacuum_step = min(_VACUUM_PAGES, 2 * self._vacuum_step)
+        self._logged(2 * min(free, pages))
         return bool(free > pages)
 
 
