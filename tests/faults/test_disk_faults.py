@@ -23,9 +23,9 @@ class Fault:
 
 
 def _no_room(disk: Disk) -> None:
+    """At once: a server that sees it coming refuses sends by itself, and would not come to fail."""
     disk.fail("write", errno.ENOSPC)
     disk.fail("allocate", errno.ENOSPC)
-    disk.free = 0
 
 
 def _read_only(disk: Disk) -> None:
@@ -160,6 +160,43 @@ def test_a_long_poll_waits_on_while_the_disk_fails_and_is_given_what_comes_after
     [answer] = answers  # it was not refused; on a machine that crawls its 20 seconds may have been over before
     found = answer.get("Messages") or ailing.sqs.receive_message(QueueUrl=url)["Messages"]
     assert [each["Body"] for each in found] == ["for the one who waits"]
+
+
+def test_what_cannot_be_read_is_refused_likewise_and_read_when_it_can_be(ailing: Ailing) -> None:
+    for _ in range(20):
+        assert ailing.send() == 200
+    ailing.server.kill()
+    ailing.start()  # with nothing in memory
+    sqs, url = ailing.sqs, ailing.url
+    ailing.disk.fail("read", errno.EIO)
+    assert {status_of(lambda: sqs.receive_message(QueueUrl=url)) for _ in range(5)} == {503}
+    storage = ailing.until_failing()
+    # SQLite says that the database is malformed, as of one that is; which would be the end of it.
+    assert storage["kind"] == "io" and "Input/output error (EIO)" in storage["reason"]
+    assert ailing.send() == 503
+    assert status_of(lambda: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])) in (200, 503)
+    assert ailing.server.http("GET", "/metrics")[0] == 200
+    assert len(ailing.lines("The store cannot be read")) <= 1
+    ailing.disk.mend()
+    ailing.until_well()
+    assert len(until(lambda: sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"))) > 0
+    ailing.check_messages()
+    assert not ailing.lines("Traceback")
+
+
+def test_a_server_whose_data_is_damaged_says_so_and_stops(ailing: Ailing) -> None:
+    for _ in range(100):
+        ailing.sqs.send_message(QueueUrl=ailing.url, MessageBody="x" * 20_000)
+    assert ailing.server.stop() == 0
+    file = ailing.data / "trunkline.db"
+    size = file.stat().st_size
+    ailing.start()
+    with file.open("r+b") as damaged:
+        damaged.seek(16_384)
+        damaged.write(b"\xff" * (size - 16_384))
+    until(lambda: ailing.server.process.poll() is not None or ailing.receive_all() is None)
+    assert ailing.server.process.wait(30) == 1
+    assert ailing.lines("is damaged") and ailing.lines("put a backup in the place of the data")
 
 
 def test_a_server_whose_disk_fails_stops_in_order_and_keeps_everything(ailing: Ailing) -> None:

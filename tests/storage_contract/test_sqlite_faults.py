@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from trunkline.storage import directory as directories
 from trunkline.storage import rescue, wal
 from trunkline.storage import reserve as reserves
 from trunkline.storage import sqlite as engine
@@ -405,6 +406,53 @@ def test_while_the_data_cannot_be_opened_anew_reads_are_refused_and_afterwards_a
         monkeypatch.undo()
         await put(store, b"c")
         assert await store.load(1, 0, [b"a", b"b", b"c"]) == [b"v", None, b"v"]
+
+    in_directory(data, scenario)
+
+
+def filled(data: Path) -> int:
+    """Some hundred pages, folded in; their bytes."""
+    in_directory(data, lambda store: put(store, *(b"%04d" % number + bytes(3_000) for number in range(300))))
+    return (data / FILE).stat().st_size
+
+
+def test_what_is_damaged_is_lost(data: Path) -> None:
+    size = filled(data)
+
+    async def scenario(store: SqliteStore) -> None:
+        with (data / FILE).open("r+b") as file:
+            file.seek(16_384)
+            file.write(b"\xff" * (size - 16_384))
+        with pytest.raises(StoreError, match="malformed, or cannot be read"):
+            await put(store, b"0150")
+        with pytest.raises(StoreLost, match="is damaged"):
+            await store.probe()
+
+    in_directory(data, scenario)
+
+
+def test_what_could_not_be_read_for_a_while_is_not_lost(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(data)
+
+    async def scenario(store: SqliteStore) -> None:
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        assert not isinstance(store._not_read(error), StoreLost)
+        pread = os.pread
+
+        def unreadable(descriptor: int, size: int, at: int) -> bytes:
+            if at:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return pread(descriptor, size, at)
+
+        monkeypatch.setattr(directories.os, "pread", unreadable)
+        for _ in range(2):
+            with pytest.raises(StoreError, match=f"{FILE}: Input/output error") as failure:
+                await put(store, b"a")
+            assert not isinstance(failure.value, StoreLost)
+        monkeypatch.undo()
+        await put(store, b"b")
+        assert store.doubt is None
 
     in_directory(data, scenario)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
 from disk_shim import Disk
 from servers import Server
 
@@ -84,6 +85,11 @@ class Ailing:
         status = status_of(lambda: self.sqs.send_message(QueueUrl=self.url, MessageBody=body))
         (self.sent if status == 200 else self.refused).add(body)
         return status
+
+    def receive_all(self) -> None:
+        """Receive some ten messages, whatever becomes of it."""
+        with suppress(ClientError, ConnectionError, HTTPClientError):
+            self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10)
 
     def health(self) -> tuple[int, dict[str, Any]]:
         status, text = self.server.http("GET", "/_trunkline/health")

@@ -438,16 +438,6 @@ class Partitions:
         """Bytes of bodies in memory."""
         return self._bodies.held
 
-    def row(self, partition: int, key: bytes, then: Callable[[bytes | None], None]) -> None:
-        """Read one row behind every write enqueued so far."""
-
-        async def read() -> None:
-            await self._barrier()
-            [value] = await self._store.load(partition, self._epoch(partition), [key])
-            then(value)
-
-        self._spawn(read())
-
     # -- loading -----------------------------------------------------------------
 
     def _epoch(self, partition: int) -> int:

@@ -20,7 +20,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from trunkline.storage.faults import is_io
+from trunkline.storage.faults import is_io, is_unreadable
 from trunkline.storage.sqlite_file import FILE, LOG
 from trunkline.storage.store import StoreError, StoreGone, StoreLost
 
@@ -28,6 +28,7 @@ LOCK = "trunkline.lock"
 _COARSE = 5.0
 """Real seconds for which two changes of a directory may bear the same time: FAT counts in twos."""
 _BLOCK = 4_096
+_CHUNK = 1 << 20
 
 _Identity = tuple[int, int]
 """Device and inode."""
@@ -180,12 +181,23 @@ class DataDirectory:
             raise
 
     def why(self, error: OSError | sqlite3.Error) -> OSError | sqlite3.Error:
-        """What the operating system says of a failure of which SQLite says only that it was the disk."""
-        if isinstance(error, sqlite3.Error) and is_io(error):
-            try:
+        """What the operating system says of a failure of which SQLite says only that it was the disk, or damage.
+
+        While no connection is open, or none is used any more: see ``read_through``.
+        """
+        try:
+            if is_unreadable(error):
+                for name in (FILE, LOG):
+                    with suppress(FileNotFoundError):
+                        descriptor = os.open(self._paths[name], os.O_RDONLY | os.O_CLOEXEC)
+                        try:
+                            read_through(descriptor, self._paths[name])
+                        finally:
+                            os.close(descriptor)
+            elif isinstance(error, sqlite3.Error) and is_io(error):
                 self.try_out()
-            except OSError as better:
-                return better
+        except OSError as better:
+            return better
         return error
 
     # -- names on the disk -----------------------------------------------------------
@@ -203,6 +215,21 @@ class DataDirectory:
                 if above.stat().st_dev != whole.stat().st_dev:
                     return
                 sync_directory(above)
+
+
+def read_through(descriptor: int, name: str) -> None:
+    """Read all of a file, to see whether that can be done. OSError.
+
+    Of a file that SQLite has open ``descriptor`` must stay open as long as its connections: to close any ends all
+    locks that this process has on it.
+    """
+    at = 0
+    try:
+        while size := len(os.pread(descriptor, _CHUNK, at)):
+            at += size
+    except OSError as error:
+        error.filename = name
+        raise
 
 
 def make_private(file: Path) -> None:

@@ -3,6 +3,10 @@
 SQLite does not say with which errno a call failed, only which call it was. So
 whoever has to know why tries the disk himself (DataDirectory.try_out) and gets
 an OSError, which is better to read; where that goes well, SQLite's word stands.
+
+Nor does it tell a file that is damaged from one that cannot be read now: of a
+read that fails with EIO it says that the database is malformed. Only who reads
+the file himself knows; see SqliteStore._verify.
 """
 
 from __future__ import annotations
@@ -27,8 +31,6 @@ _KINDS: Mapping[int, type[StoreError]] = {
 _SQLITE_KINDS: Mapping[int, type[StoreError]] = {
     sqlite3.SQLITE_FULL: StoreFull,
     sqlite3.SQLITE_READONLY: StoreReadOnly,
-    sqlite3.SQLITE_CORRUPT: StoreLost,
-    sqlite3.SQLITE_NOTADB: StoreLost,
 }
 
 _HELD = "Another program holds it: stop that one (a backup, or sqlite3)."
@@ -89,6 +91,11 @@ def is_io(error: OSError | sqlite3.Error) -> bool:
     return not is_full(error) and (isinstance(error, OSError) or primary(error) == sqlite3.SQLITE_IOERR)
 
 
+def is_unreadable(error: object) -> bool:
+    """Is the file damaged, or could it not be read?"""
+    return isinstance(error, sqlite3.Error) and primary(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def primary(error: sqlite3.Error) -> int:
     """SQLite's code without what extends it (as CORRUPT_INDEX); 0 if it is Python's own error."""
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
@@ -101,4 +108,6 @@ def _reason(error: OSError) -> str:
 def _words(error: sqlite3.Error) -> str:
     """``disk I/O error`` alone tells nobody whether it was a write or a sync."""
     name = getattr(error, "sqlite_errorname", None)
+    if is_unreadable(error):
+        return f"{error}, or cannot be read"
     return f"{error} ({name})" if name and name.startswith("SQLITE_IOERR") else str(error)

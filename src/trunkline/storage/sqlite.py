@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -42,8 +43,8 @@ from typing import Any, Literal
 from trunkline.kernel.step import Row
 from trunkline.kernel.time import RealClock
 from trunkline.storage import rescue
-from trunkline.storage.directory import DataDirectory, Misplaced
-from trunkline.storage.faults import cannot_open, failed, is_full, is_io
+from trunkline.storage.directory import DataDirectory, Misplaced, read_through
+from trunkline.storage.faults import cannot_open, failed, is_full, is_io, is_unreadable
 from trunkline.storage.pace import Pace
 from trunkline.storage.reserve import Reserve, Space, space
 from trunkline.storage.sqlite_file import FILE, INDEX, LOG, Transaction, connect
@@ -119,6 +120,8 @@ class SqliteStore:
         self.doubt: StoreError | None = None
         # A checkpoint failed: the data has to be opened anew, and one to go through.
         self._unfolded = False
+        # Something is damaged, or could not be read.
+        self._unread = False
         self._silent_until = 0.0
         self._failures = 0
         self._failures_known = 0
@@ -245,7 +248,13 @@ class SqliteStore:
         """Open the data, with a log whose every byte is on the disk. StoreError, sqlite3.Error, OSError."""
         file, wal = self._path / FILE, self._path / LOG
         left_behind = wal.exists() and wal.stat().st_size > 0
-        self._writer = connect(file, self._durability)
+        # To read it through if SQLite could not. It is closed when no connection is left: see read_through.
+        self._file = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._writer = connect(file, self._durability)
+        except BaseException:
+            os.close(self._file)
+            raise
         try:
             if left_behind and self._durability == "fsync":
                 renew(self._writer, wal)
@@ -260,6 +269,7 @@ class SqliteStore:
                 raise
         except BaseException:
             self._writer.close()
+            os.close(self._file)
             raise
         self._connected = True
 
@@ -268,6 +278,7 @@ class SqliteStore:
         self._connected = False
         for connection in (self._reader, self._writer) if tidily else (self._writer, self._reader):
             connection.close()
+        os.close(self._file)
 
     def _give_up(self) -> None:
         if self._connected:
@@ -368,6 +379,7 @@ class SqliteStore:
     def _met(self, error: sqlite3.Error | OSError | StoreError) -> StoreError:
         """Something failed, and is in doubt from now on. On a full disk the reserve is for what makes room."""
         self.doubt = found = error if isinstance(error, StoreError) else failed(error, self._path / FILE)
+        self._unread = self._unread or is_unreadable(error)
         self._commit_pace.leave(_SHY_SECONDS)
         if isinstance(found, StoreFull):
             if self._reserve.drop():
@@ -499,6 +511,8 @@ class SqliteStore:
                 self._put_back(misplaced)
             if not self._connected:
                 self._connect()
+            if self._unread:
+                self._verify()
             self._directory.try_out()
             if self._unfolded:
                 self._reopen()
@@ -511,6 +525,20 @@ class SqliteStore:
         except (sqlite3.Error, OSError, StoreError) as error:
             raise self._met(error) from error
         self.doubt = None
+
+    def _verify(self) -> None:
+        """Can all of the data be read, and is it whole? OSError if it cannot be read now; StoreLost if it is not."""
+        file, wal = self._path / FILE, self._path / LOG
+        read_through(self._file, str(file))
+        with wal.open("rb", buffering=0) as log_:
+            read_through(log_.fileno(), str(wal))
+        try:
+            [found] = self._writer.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error as error:
+            found = str(error)
+        if found != "ok":
+            raise StoreLost(f"{file} is damaged: {found}")
+        self._unread = False
 
     def _reopen(self) -> None:
         """What a failed checkpoint may have lost is copied again; see storage.wal."""
@@ -559,7 +587,15 @@ class SqliteStore:
                 found.append(None if row is None else row[0])
             return found
         except sqlite3.Error as error:
-            raise failed(error, self._path / FILE) from error
+            raise self._not_read(error) from error
+
+    def _not_read(self, error: sqlite3.Error) -> StoreError:
+        """A read failed. If it was the disk, whoever writes next, or the next probe, finds out what is left of it."""
+        found = failed(error, self._path / FILE)
+        if is_unreadable(error) or is_io(error):
+            self._unread = True
+            self.doubt = self.doubt or found
+        return found
 
     def _check_connected(self) -> None:
         if not self._connected:
@@ -588,7 +624,7 @@ class SqliteStore:
                 rows.append(row)
             return rows, True
         except sqlite3.Error as error:
-            raise failed(error, self._path / FILE) from error
+            raise self._not_read(error) from error
         finally:
             cursor.close()  # ends the read transaction, or the WAL could not be reset
 
