@@ -34,6 +34,7 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
@@ -47,7 +48,7 @@ from trunkline.storage.directory import DataDirectory, Misplaced, read_through
 from trunkline.storage.faults import cannot_open, failed, is_full, is_io, is_unreadable
 from trunkline.storage.pace import Pace
 from trunkline.storage.reserve import Reserve, Space, space
-from trunkline.storage.sqlite_file import FILE, INDEX, LOG, Transaction, connect
+from trunkline.storage.sqlite_file import FILE, INDEX, LOG, SYNCHRONOUS, Transaction, connect
 from trunkline.storage.store import SHARDS, Outcome, Sizes, StoreError, StoreFull, StoreLost, Unit
 from trunkline.storage.wal import forget_copied, renew
 
@@ -58,6 +59,8 @@ CHECKPOINT_BYTES = 16_000_000
 _IDLE_SECONDS = 0.25
 _RETURN_SECONDS = 0.01
 """The same, while space goes back to the disk: its steps are short, and a file of many gigabytes needs many."""
+_BUSY_SECONDS, _BUSY_RETURN_SECONDS = 1.0, 0.05
+"""Between two looks after the file, and two steps of returning space, where commits leave the thread no rest."""
 _VACUUM_PAGES = 256
 _VACUUM_LEAST = 8
 _VACUUM_SECONDS = 0.01
@@ -65,6 +68,8 @@ _VACUUM_SECONDS = 0.01
 is at the end of the file, in a millisecond where there are gigabytes of it."""
 _REWRITTEN_PAGES = 1_024
 """If no more than these of a file are in use it is written anew, in some 25 ms, whatever there is of free ones."""
+_FOLD_TRIES, _FOLD_PAUSE = 50, 0.003
+"""The file becomes shorter only if no commit came while the log was folded in."""
 _LAST_SECONDS = 1.0
 """What giving space back may take of a stop."""
 _WAL_LEAST = 256
@@ -146,6 +151,9 @@ class SqliteStore:
         self._least_free = 0
         self._least_since = 0.0
         self._vacuum_step = _VACUUM_PAGES
+        # The file is to become much shorter; the writer thread is at that, and commits need not wait for it.
+        self._rewritten = False
+        self._beside = False
         self._page_size = 0
         self._wal_limit = 0
         self._looked_at = 0
@@ -235,7 +243,7 @@ class SqliteStore:
         try:
             self._directory.check(self._clock())
             end = self._clock() + _LAST_SECONDS
-            while self._vacuum(_VACUUM_PAGES) and self._clock() < end:
+            while self._vacuum(_VACUUM_PAGES, rewrite=True) and self._clock() < end:
                 pass
             if self._growth() <= self._reserve.free:
                 self._fold("TRUNCATE")
@@ -287,9 +295,13 @@ class SqliteStore:
 
     # -- threads -----------------------------------------------------------------
 
-    def _work(self, jobs: queue.SimpleQueue[Any], using: threading.Lock, idle: Callable[[], bool] | None) -> None:
-        """A thread's life. It must not end before ``close``: nobody who asks it would be answered."""
+    def _work(self, jobs: queue.SimpleQueue[Any], using: threading.Lock, idle: Callable[[bool], bool] | None) -> None:
+        """A thread's life. It must not end before ``close``: nobody who asks it would be answered.
+
+        ``idle(unasked)`` is called when it has had nothing to do for a while, and now and then when it always has.
+        """
         busy = False
+        rested = self._clock()
         while True:
             try:
                 if idle is not None and busy:
@@ -298,7 +310,8 @@ class SqliteStore:
                     job = jobs.get()
             except queue.Empty:
                 if idle is not None:
-                    busy = idle()
+                    busy = idle(True)
+                    rested = self._clock()
                 continue
             if job is None:
                 return
@@ -313,6 +326,11 @@ class SqliteStore:
                 self._loop.call_soon_threadsafe(_resolve, future, result, error)
             elif error is not None:
                 log.error("The store could not do what it does by itself", exc_info=error)
+            if idle is not None and self._clock() > rested + (
+                _BUSY_RETURN_SECONDS if self._returning else _BUSY_SECONDS
+            ):
+                idle(False)
+                rested = self._clock()
 
     async def _read(self, work: Callable[[], Any]) -> Any:
         """Do ``work`` with the reading connection."""
@@ -392,10 +410,11 @@ class SqliteStore:
         self._check_open()
         try:
             async with self._turn:
-                if len(units) <= _HERE_UNITS and self.doubt is None and self._commit_pace.quick:
+                if len(units) <= _HERE_UNITS and self.doubt is None and (self._commit_pace.quick or self._beside):
                     if self._last_job is not None:
                         await asyncio.wait((self._last_job,))
-                    if self._writing.acquire(blocking=False):
+                    # While the thread folds beside this it has ``_writing`` for moments only.
+                    if self._writing.acquire(blocking=self._beside):
                         return self._commit_here(units, known)
                 job = self._put_job(lambda: self._commit_aside(units, known))
             outcome: Outcome = await job
@@ -413,7 +432,7 @@ class SqliteStore:
         finally:
             self._writing.release()
         self._commit_pace.took(begun, self._clock())
-        if self._wal_pages > self._wal_limit:
+        if self._wal_pages > self._wal_limit and not self._beside:
             self._put_job(self._checkpoint)
         elif not self._tended:
             self._tended = True
@@ -629,8 +648,11 @@ class SqliteStore:
             cursor.close()  # ends the read transaction, or the WAL could not be reset
 
     async def erase(self, partition: int, start: bytes, end: bytes, limit: int) -> bool:
-        gone: bool = await self._put_job(lambda: self._erase(partition, start, end, limit))
-        return gone
+        # Nobody commits what is dead, so commits need not wait for their turn behind this.
+        self._check_open()
+        job: asyncio.Future[bool] = self._loop.create_future()
+        self._jobs.put((lambda: self._erase(partition, start, end, limit), job))
+        return await job
 
     def _erase(self, partition: int, start: bytes, end: bytes, limit: int) -> bool:
         self._probe()
@@ -730,29 +752,70 @@ class SqliteStore:
         [(pages,)] = self._writer.execute("PRAGMA page_count").fetchall()
         return max(0, int(pages) * self._page_size - (self._path / FILE).stat().st_size)
 
-    def _rest(self) -> bool:
-        """The writer thread has nothing to do: give space back and fold the WAL in. True if there is more to do.
+    def _rest(self, unasked: bool = True) -> bool:
+        """Give space back and fold the WAL in. True if there is more to do. ``unasked``: this thread has nothing to do.
 
-        While commits come all the same, on the event loop, only what is worth their waiting is done: where much of the
-        file is free, or the disk is short of room.
+        While commits come all the same, here or on the event loop, only what is worth their waiting is done: where much
+        of the file is free, or the disk is short of room.
         """
-        quiet = self._commits_here == self._commits_seen
+        quiet = unasked and self._commits_here == self._commits_seen
         self._commits_seen = self._commits_here
         if not (quiet or self.short or self._freed or self._shrunk):
             # A commit that finds the connection taken goes to this thread, which costs it ten milliseconds.
             return True
-        with self._writing:
-            try:
-                return self._tend(quiet)
-            except Exception as error:
-                if not isinstance(error, sqlite3.Error | OSError | StoreError):
-                    log.exception("Housekeeping failed in an unforeseen way")
-                    error = StoreError(f"{self._path / FILE}: {error}")
+        try:
+            if unasked and (self._rewritten or (self._shrunk and self._clock() > self._folded + _FOLD_SECONDS)):
+                if not self._beside:
+                    self._beside = True  # from now on no commit comes to this thread, where it would have to wait
+                    return True
+                self._fold_beside()
+            with self._writing:
+                return self._tend(quiet, unasked)
+        except Exception as error:
+            if not isinstance(error, sqlite3.Error | OSError | StoreError):
+                log.exception("Housekeeping failed in an unforeseen way")
+                error = StoreError(f"{self._path / FILE}: {error}")
+            with self._writing:
                 self._put_off("Housekeeping", error)
                 self._tended = False
-                return False
+            return False
 
-    def _tend(self, quiet: bool) -> bool:
+    def _fold_beside(self) -> None:
+        """Fold in what the WAL has now, while others commit. The file becomes shorter by what has been given back.
+
+        That may take seconds, for the operating system forgets gigabytes of it at 3 GB a second, and one may not wait
+        for it with ``_writing`` held. Only this thread opens the data anew, so this connection is in nobody's way then.
+        """
+        self._rewritten = False
+        try:
+            if self.doubt is not None:
+                return
+            with self._writing:
+                self._directory.check(self._clock())
+                if self._growth() > self._reserve.free:
+                    return
+            # Nothing is to be made under its name if it has been removed since.
+            where = f"{(self._path / FILE).absolute().as_uri()}?mode=rw"
+            connection = sqlite3.connect(where, uri=True, isolation_level=None)
+            try:
+                connection.execute(f"PRAGMA synchronous={SYNCHRONOUS[self._durability]}")
+                connection.execute("PRAGMA busy_timeout=0")
+                for _ in range(_FOLD_TRIES):
+                    # A read first: before that it knows of no WAL.
+                    [(pages,)] = connection.execute("PRAGMA page_count").fetchall()
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                    if (self._path / FILE).stat().st_size <= pages * self._page_size:
+                        break
+                    time.sleep(_FOLD_PAUSE)  # a commit came meanwhile, or somebody reads what was there before
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as error:
+            self._unfolded = self._unfolded or is_io(error)
+            raise
+        finally:
+            self._beside = False
+
+    def _tend(self, quiet: bool, unasked: bool) -> bool:
         """What ``_rest`` is for, while ``_writing`` is held. StoreError, sqlite3.Error, OSError."""
         if self.doubt is not None:
             self._tended = False
@@ -765,12 +828,14 @@ class SqliteStore:
             if self._freed and (quiet or self.short or self._returning or self._free_for_long()):
                 self._returning = True
                 share = 8 if self.short else 1 if quiet else 4
-                self._freed = self._vacuum(_VACUUM_PAGES // share)
+                self._freed = self._vacuum(_VACUUM_PAGES // share, rewrite=unasked)
                 if self._freed and not self.short:
                     if self._wal_pages > self._wal_limit:
                         self._checkpoint()
                     return True
                 self._returning, self._shrunk = False, True
+                if self._rewritten:
+                    return True
             if quiet or self.short or (self._shrunk and self._clock() > self._folded + _FOLD_SECONDS):
                 self._shrunk = not self._checkpoint("TRUNCATE")
                 self._dirty = self._shrunk or self._freed
@@ -800,16 +865,20 @@ class SqliteStore:
             least, self._least_free, self._least_since = self._least_free, free, now
         return bool(free > _FREE_LEAST and free * 4 > pages) or least > max(_FREE_LEAST, pages // 100)
 
-    def _vacuum(self, pages: int) -> bool:
-        """Return free pages to the disk, up to ``pages`` or all; True if more are left."""
+    def _vacuum(self, pages: int, rewrite: bool) -> bool:
+        """Return free pages to the disk, up to ``pages``, or with ``rewrite`` perhaps all; True if more are left.
+
+        Behind a rewrite the file is to be folded in beside others, which must not wait for that.
+        """
         [(free,)] = self._writer.execute("PRAGMA freelist_count").fetchall()
         [(total,)] = self._writer.execute("PRAGMA page_count").fetchall()
         if not free:
             return False
         used = total - free
-        if used <= _REWRITTEN_PAGES and free > max(_FREE_LEAST, 4 * used):
+        if rewrite and used <= _REWRITTEN_PAGES and free > max(_FREE_LEAST, 4 * used):
             self._writer.execute("VACUUM")
-            self._logged(2 * used)
+            self._logged(used)
+            self._rewritten = True
             return False
         pages = min(pages, self._vacuum_step)
         begun = self._clock()

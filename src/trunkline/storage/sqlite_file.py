@@ -36,6 +36,9 @@ _PAGE_SIZES = (4096, PAGE_SIZE)
 LOG_BYTES = 256 << 20
 """What the log keeps of the disk when it begins anew; twice what it takes while nobody reads for long."""
 
+SYNCHRONOUS = {"fsync": "FULL", "os": "OFF"}
+"""By durability."""
+
 _CHANGES = """
 CREATE TEMP VIEW changes AS SELECT partition, key, value FROM main.rows;
 CREATE TEMP TRIGGER put INSTEAD OF INSERT ON changes WHEN NEW.value IS NOT NULL BEGIN
@@ -101,7 +104,7 @@ def _prepare(connection: sqlite3.Connection, file: Path, durability: str) -> Non
     connection.execute("PRAGMA journal_mode=WAL")
     # A file that may only be read opens all the same; it is to be said now, not at the first write.
     connection.execute(f"PRAGMA user_version={found}")
-    connection.execute(f"PRAGMA synchronous={'FULL' if durability == 'fsync' else 'OFF'}")
+    connection.execute(f"PRAGMA synchronous={SYNCHRONOUS[durability]}")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     # What a long reader, such as a backup, has let it grow to beyond that goes back when it begins anew.
     connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
