@@ -68,8 +68,10 @@ _VACUUM_SECONDS = 0.01
 is at the end of the file, in a millisecond where there are gigabytes of it."""
 _REWRITTEN_PAGES = 1_024
 """If no more than these of a file are in use it is written anew, in some 25 ms, whatever there is of free ones."""
-_FOLD_TRIES, _FOLD_PAUSE = 50, 0.003
-"""The file becomes shorter only if no commit came while the log was folded in."""
+_SHORTER_BYTES = 32 << 20
+"""A file that becomes shorter by more is folded in beside commits: it takes the operating system 10 ms or longer."""
+_FOLD_TRIES, _FOLD_PAUSE, _FOLD_HOLD = 50, 0.003, 0.005
+"""The file becomes shorter only if no commit comes while the log is folded in, so commits are held up for moments."""
 _LAST_SECONDS = 1.0
 """What giving space back may take of a stop."""
 _WAL_LEAST = 256
@@ -151,8 +153,10 @@ class SqliteStore:
         self._least_free = 0
         self._least_since = 0.0
         self._vacuum_step = _VACUUM_PAGES
-        # The file is to become much shorter; the writer thread is at that, and commits need not wait for it.
-        self._rewritten = False
+        # The file is to become much shorter, from when on to try that; the writer thread is at it, and commits need not
+        # wait for it.
+        self._shorter = False
+        self._shorten_from = 0.0
         self._beside = False
         self._page_size = 0
         self._wal_limit = 0
@@ -305,7 +309,7 @@ class SqliteStore:
         while True:
             try:
                 if idle is not None and busy:
-                    job = jobs.get(timeout=_RETURN_SECONDS if self._returning else _IDLE_SECONDS)
+                    job = jobs.get(timeout=_RETURN_SECONDS if self._shrinking else _IDLE_SECONDS)
                 else:
                     job = jobs.get()
             except queue.Empty:
@@ -327,10 +331,15 @@ class SqliteStore:
             elif error is not None:
                 log.error("The store could not do what it does by itself", exc_info=error)
             if idle is not None and self._clock() > rested + (
-                _BUSY_RETURN_SECONDS if self._returning else _BUSY_SECONDS
+                _BUSY_RETURN_SECONDS if self._shrinking else _BUSY_SECONDS
             ):
                 idle(False)
                 rested = self._clock()
+
+    @property
+    def _shrinking(self) -> bool:
+        """Is the file being made shorter now?"""
+        return self._returning or (self._shorter and self._clock() >= self._shorten_from)
 
     async def _read(self, work: Callable[[], Any]) -> Any:
         """Do ``work`` with the reading connection."""
@@ -681,8 +690,13 @@ class SqliteStore:
         self._wal_pages = self._looked_at = self._wal_limit * 7 // 8
         self._folded = self._clock()
         try:
-            if self._growth() > self._reserve.free:
+            growth = self._growth()
+            if growth > self._reserve.free:
                 return False  # it would fail half-way, and leave no room for anything else
+            if growth < -_SHORTER_BYTES:
+                self._shorter = True
+                self._tended = False
+                return False  # not while ``_writing`` is held
             folded = self._fold(mode)
         except (sqlite3.Error, OSError) as error:
             self._unfolded = self._unfolded or is_io(error)
@@ -748,9 +762,9 @@ class SqliteStore:
         self._wal_limit = max(_WAL_LEAST, min(CHECKPOINT_BYTES, self._reserve.free // 4) // self._page_size)
 
     def _growth(self) -> int:
-        """Bytes that the file will have grown by when all of the WAL is folded in."""
+        """Bytes that the file will have grown by when all of the WAL is folded in; below 0 if it becomes shorter."""
         [(pages,)] = self._writer.execute("PRAGMA page_count").fetchall()
-        return max(0, int(pages) * self._page_size - (self._path / FILE).stat().st_size)
+        return int(pages) * self._page_size - (self._path / FILE).stat().st_size
 
     def _rest(self, unasked: bool = True) -> bool:
         """Give space back and fold the WAL in. True if there is more to do. ``unasked``: this thread has nothing to do.
@@ -760,11 +774,11 @@ class SqliteStore:
         """
         quiet = unasked and self._commits_here == self._commits_seen
         self._commits_seen = self._commits_here
-        if not (quiet or self.short or self._freed or self._shrunk):
+        if not (quiet or self.short or self._freed or self._shrunk or self._shorter):
             # A commit that finds the connection taken goes to this thread, which costs it ten milliseconds.
             return True
         try:
-            if unasked and (self._rewritten or (self._shrunk and self._clock() > self._folded + _FOLD_SECONDS)):
+            if self._shorter and self._clock() >= self._shorten_from:
                 if not self._beside:
                     self._beside = True  # from now on no commit comes to this thread, where it would have to wait
                     return True
@@ -786,7 +800,6 @@ class SqliteStore:
         That may take seconds, for the operating system forgets gigabytes of it at 3 GB a second, and one may not wait
         for it with ``_writing`` held. Only this thread opens the data anew, so this connection is in nobody's way then.
         """
-        self._rewritten = False
         try:
             if self.doubt is not None:
                 return
@@ -800,20 +813,33 @@ class SqliteStore:
             try:
                 connection.execute(f"PRAGMA synchronous={SYNCHRONOUS[self._durability]}")
                 connection.execute("PRAGMA busy_timeout=0")
-                for _ in range(_FOLD_TRIES):
-                    # A read first: before that it knows of no WAL.
-                    [(pages,)] = connection.execute("PRAGMA page_count").fetchall()
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                    if (self._path / FILE).stat().st_size <= pages * self._page_size:
-                        break
-                    time.sleep(_FOLD_PAUSE)  # a commit came meanwhile, or somebody reads what was there before
+                self._shorter = not self._shorten(connection)
             finally:
                 connection.close()
+            if self._shorter:  # somebody reads what was there before, as a backup does
+                self._shorten_from = self._clock() + _FOLD_SECONDS
         except (sqlite3.Error, OSError) as error:
+            self._shorten_from = self._clock() + _FOLD_SECONDS
             self._unfolded = self._unfolded or is_io(error)
             raise
         finally:
             self._beside = False
+
+    def _shorten(self, connection: sqlite3.Connection) -> bool:
+        """Fold in until the file has become shorter. False if it has not."""
+        for attempt in range(_FOLD_TRIES):
+            if attempt:
+                time.sleep(_FOLD_PAUSE)
+                # The first one has folded in nearly all. No commit comes between what is left and SQLite's look whether
+                # one came; it need not wait for what follows.
+                self._writing.acquire()
+                threading.Timer(_FOLD_HOLD, self._writing.release).start()
+            # A read first: before that it knows of no WAL.
+            [(pages,)] = connection.execute("PRAGMA page_count").fetchall()
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            if (self._path / FILE).stat().st_size <= pages * self._page_size:
+                return True
+        return False
 
     def _tend(self, quiet: bool, unasked: bool) -> bool:
         """What ``_rest`` is for, while ``_writing`` is held. StoreError, sqlite3.Error, OSError."""
@@ -834,18 +860,16 @@ class SqliteStore:
                         self._checkpoint()
                     return True
                 self._returning, self._shrunk = False, True
-                if self._rewritten:
-                    return True
             if quiet or self.short or (self._shrunk and self._clock() > self._folded + _FOLD_SECONDS):
                 self._shrunk = not self._checkpoint("TRUNCATE")
                 self._dirty = self._shrunk or self._freed
-        busy = self.short or not quiet or self._dirty
+        busy = self.short or not quiet or self._dirty or self._shorter
         self._tended = busy
         return busy
 
     def _look_for_room(self) -> None:
         self._looked_at = self._wal_pages
-        growth = self._growth()
+        growth = max(0, self._growth())
         if self._reserve.has_room(growth):
             if self.short:
                 log.warning("There is room on the disk again")
@@ -878,7 +902,6 @@ class SqliteStore:
         if rewrite and used <= _REWRITTEN_PAGES and free > max(_FREE_LEAST, 4 * used):
             self._writer.execute("VACUUM")
             self._logged(used)
-            self._rewritten = True
             return False
         pages = min(pages, self._vacuum_step)
         begun = self._clock()
