@@ -54,8 +54,9 @@ from trunkline.storage.wal import forget_copied, renew
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_BYTES = 16_000_000
-"""Folding in 80 MB stopped every commit for 70 ms. There are more pauses so, and they take no more together."""
+CHECKPOINT_BYTES = 8_000_000
+"""Folding in 80 MB stopped every commit for 70 ms, and 16 MB for 20. There are more pauses so, and they take no more
+together."""
 _IDLE_SECONDS = 0.25
 _RETURN_SECONDS = 0.01
 """The same, while space goes back to the disk: its steps are short, and a file of many gigabytes needs many."""
