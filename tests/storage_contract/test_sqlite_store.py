@@ -544,7 +544,8 @@ def test_steps_of_giving_space_back_are_shorter_where_they_take_long_and_a_stop_
 
     found = in_directory(tmp_path, scenario, durability="os", real=Slow())
     pages = [int(each.split("(")[1].rstrip(")")) for each in found if "incremental_vacuum" in each]
-    assert pages[0] == 256 and pages[-1] == 8 and pages == sorted(pages, reverse=True)
+    # The first is a quarter if the thread had just had a commit to do.
+    assert pages[0] in (256, 64) and pages[-1] == 8 and pages == sorted(pages, reverse=True)
     assert len(pages) < 60 and sum(pages) < 1_000
     assert (tmp_path / FILE).stat().st_size > 20_000_000
 
