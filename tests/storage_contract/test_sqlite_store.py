@@ -54,6 +54,30 @@ def unit(*writes: tuple[bytes, bytes | None], partition: int = 1, epoch: int = 0
     return [Part(partition, epoch, list(writes))]
 
 
+async def erase_all(store: SqliteStore, end: bytes = b"") -> None:
+    """The rows of partition 1, up to ``end``."""
+    while not await store.erase(1, b"", end, 500):
+        pass
+
+
+async def commit_until_below(store: SqliteStore, path: Path, size: float, pause: float) -> None:
+    """Commit every ``pause`` seconds, for real disk work, until the file is shorter than ``size``."""
+    end = time.monotonic() + 30
+    while (path / FILE).stat().st_size >= size and time.monotonic() < end:
+        await store.commit([unit((b"k", b"v"))])
+        await asyncio.sleep(pause)
+    assert (path / FILE).stat().st_size < size
+
+
+async def fill_and_erase(store: SqliteStore, path: Path) -> int:
+    """Ten thousand rows, and then none of them any more; how long the file became."""
+    for at in range(0, 10_000, 1_000):
+        await store.commit([unit(*((b"%05d" % n, bytes(4_000)) for n in range(at, at + 1_000)))])
+    full = (path / FILE).stat().st_size
+    await erase_all(store)
+    return full
+
+
 async def on_writer(store: SqliteStore, statement: str) -> list[Any]:
     """Run a statement on the store's own writing connection."""
     found: list[Any] = await store._put_job(lambda: store._writer.execute(statement).fetchall())
@@ -406,13 +430,8 @@ def test_space_goes_back_to_the_disk_while_a_few_commits_a_second_come(tmp_path:
         await store.commit([unit(*((key, bytes(4_000)) for key in keys))])
         await on_writer(store, "PRAGMA wal_checkpoint(TRUNCATE)")
         full = (tmp_path / FILE).stat().st_size
-        while not await store.erase(1, b"", b"", 500):
-            pass
-        end = time.monotonic() + 30
-        while (tmp_path / FILE).stat().st_size >= full // 4 and time.monotonic() < end:
-            await store.commit([unit((b"k", b"v"))])
-            await asyncio.sleep(0.05)
-        assert (tmp_path / FILE).stat().st_size < full // 4
+        await erase_all(store)
+        await commit_until_below(store, tmp_path, full // 4, 0.05)
 
     in_directory(tmp_path, scenario, durability="os")
 
@@ -428,13 +447,8 @@ def test_what_stays_free_goes_back_to_the_disk_beside_commits_though_it_is_a_sma
             await store.commit([unit(*((key, bytes(4_000)) for key in keys[at : at + 1_000]))])
         await on_writer(store, "PRAGMA wal_checkpoint(TRUNCATE)")
         full = (tmp_path / FILE).stat().st_size
-        while not await store.erase(1, b"", b"02400", 500):
-            pass
-        end = time.monotonic() + 30
-        while (tmp_path / FILE).stat().st_size >= 0.85 * full and time.monotonic() < end:
-            await store.commit([unit((b"k", b"v"))])
-            await asyncio.sleep(0.02)
-        assert (tmp_path / FILE).stat().st_size < 0.85 * full
+        await erase_all(store, b"02400")
+        await commit_until_below(store, tmp_path, 0.85 * full, 0.02)
 
     in_directory(tmp_path, scenario, durability="os")
 
@@ -452,14 +466,9 @@ def test_a_file_of_which_hardly_anything_is_in_use_is_written_anew_and_keeps_wha
             await store.commit([unit(*((b"%05d" % n, bytes(4_000)) for n in range(at, at + 1_000)))])
         kept = [unit(*((b"%05d" % n, bytes([n])) for n in range(100)), partition=2)]
         await store.commit(kept)
-        while not await store.erase(1, b"", b"", 500):
-            pass
+        await erase_all(store)
         found = await said(store)
-        end = time.monotonic() + 30
-        while (tmp_path / FILE).stat().st_size > 1_000_000 and time.monotonic() < end:
-            await store.commit([unit((b"k", b"v"))])
-            await asyncio.sleep(0.02)
-        assert (tmp_path / FILE).stat().st_size < 1_000_000
+        await commit_until_below(store, tmp_path, 1_000_000, 0.02)
         # A step or two of the other kind come before the thread has had rest.
         assert "VACUUM" in found and sum("incremental" in each for each in found) < 5
         assert await store.scan(2, 0, b"", b"\xff", 200) == ([(b"%05d" % n, bytes([n])) for n in range(100)], True)
@@ -476,8 +485,7 @@ def test_space_goes_back_to_the_disk_where_commits_leave_the_writer_thread_no_re
         await store.commit([unit(*((b"%05d" % n, bytes(4_000)) for n in range(1_500)))])
         await on_writer(store, "PRAGMA wal_checkpoint(TRUNCATE)")
         full = (tmp_path / FILE).stat().st_size
-        while not await store.erase(1, b"", b"", 500):
-            pass
+        await erase_all(store)
         end = time.monotonic() + 30
         while (tmp_path / FILE).stat().st_size >= full // 4 and time.monotonic() < end:
             await asyncio.gather(*(store.commit([unit((b"k", b"v"))]) for _ in range(50)))
@@ -501,11 +509,7 @@ def test_commits_go_on_while_the_file_becomes_shorter(tmp_path: Path) -> None:
         store = Held(tmp_path, "os")
         await store.open()
         try:
-            for at in range(0, 10_000, 1_000):
-                await store.commit([unit(*((b"%05d" % n, bytes(4_000)) for n in range(at, at + 1_000)))])
-            full = (tmp_path / FILE).stat().st_size
-            while not await store.erase(1, b"", b"", 500):
-                pass
+            full = await fill_and_erase(store, tmp_path)
             await until(folding.is_set)
             # More than a checkpoint would be made for, and none of it waits for one.
             for n in range(10):
@@ -521,6 +525,90 @@ def test_commits_go_on_while_the_file_becomes_shorter(tmp_path: Path) -> None:
             await store.close()
 
     asyncio.run(run())
+
+
+def test_while_somebody_reads_what_was_there_before_the_file_stays_as_long_and_shrinks_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_FOLD_SECONDS", 0.1)
+    tries: list[bool] = []
+
+    class Watched(SqliteStore):
+        def _shorten(self, connection: sqlite3.Connection) -> bool:
+            tries.append(super()._shorten(connection))
+            return tries[-1]
+
+    async def run() -> None:
+        store = Watched(tmp_path, "os")
+        await store.open()
+        try:
+            for at in range(0, 10_000, 1_000):
+                await store.commit([unit(*((b"%05d" % n, bytes(4_000)) for n in range(at, at + 1_000)))])
+            await on_writer(store, "PRAGMA wal_checkpoint(TRUNCATE)")
+            full = (tmp_path / FILE).stat().st_size
+            with plain(tmp_path) as reader:
+                reader.execute("BEGIN")
+                assert reader.execute("SELECT count(*) FROM rows").fetchall() == [(10_000,)]
+                await erase_all(store)
+                await until(lambda: len(tries) > 1)
+                assert not any(tries)
+                await asyncio.wait_for(store.commit([unit((b"k", b"w"))]), 5)
+                assert (tmp_path / FILE).stat().st_size >= full
+                assert reader.execute("SELECT count(*) FROM rows").fetchall() == [(10_000,)]
+                reader.execute("COMMIT")
+            await commit_until_below(store, tmp_path, full // 4, 0.02)
+            await until(lambda: tries[-1])
+        finally:
+            await store.close()
+
+    asyncio.run(run())
+
+
+def test_what_fails_while_the_file_becomes_shorter_is_a_failed_checkpoint_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_FOLD_SECONDS", 0.1)
+    failed: list[bool] = []
+    opened_anew: list[bool] = []
+
+    class Failing(SqliteStore):
+        def _shorten(self, connection: sqlite3.Connection) -> bool:
+            if failed:
+                return super()._shorten(connection)
+            failed.append(True)
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise error
+
+        def _reopen(self) -> None:
+            opened_anew.append(True)
+            super()._reopen()
+
+    async def run() -> None:
+        store = Failing(tmp_path, "os")
+        await store.open()
+        try:
+            full = await fill_and_erase(store, tmp_path)
+            await until(lambda: store.doubt is not None)
+            assert failed and not opened_anew
+            await commit_until_below(store, tmp_path, full // 4, 0.02)
+            assert store.doubt is None and opened_anew
+        finally:
+            await store.close()
+
+    asyncio.run(run())
+
+
+def test_nothing_is_made_in_the_place_of_a_file_that_is_gone_when_it_is_to_become_shorter(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        await store.commit([unit((b"k", b"v"))])
+        (tmp_path / FILE).rename(tmp_path / "moved")
+        with pytest.raises(StoreError):
+            await asyncio.to_thread(store._fold_beside)
+        assert not (tmp_path / FILE).exists()
+        (tmp_path / "moved").rename(tmp_path / FILE)
+
+    in_directory(tmp_path, scenario, durability="os")
 
 
 def test_steps_of_giving_space_back_are_shorter_where_they_take_long_and_a_stop_does_not_wait_for_all(

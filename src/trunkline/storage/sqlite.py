@@ -34,7 +34,6 @@ import os
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
@@ -71,8 +70,9 @@ _REWRITTEN_PAGES = 1_024
 """If no more than these of a file are in use it is written anew, in some 25 ms, whatever there is of free ones."""
 _SHORTER_BYTES = 32 << 20
 """A file that becomes shorter by more is folded in beside commits: it takes the operating system 10 ms or longer."""
-_FOLD_TRIES, _FOLD_PAUSE, _FOLD_HOLD = 50, 0.003, 0.005
-"""The file becomes shorter only if no commit comes while the log is folded in, so commits are held up for moments."""
+_FOLD_HOLDS = (0.0, 0.005, 0.01, 0.02)
+"""The file becomes shorter only if no commit comes while the log is folded in. So commits are held up, from the second
+attempt on, for so many seconds at the most."""
 _LAST_SECONDS = 1.0
 """What giving space back may take of a stop."""
 _WAL_LEAST = 256
@@ -807,6 +807,7 @@ class SqliteStore:
             with self._writing:
                 self._directory.check(self._clock())
                 if self._growth() > self._reserve.free:
+                    self._shorter = False  # it has been filled again
                     return
             # Nothing is to be made under its name if it has been removed since.
             where = f"{(self._path / FILE).absolute().as_uri()}?mode=rw"
@@ -828,13 +829,12 @@ class SqliteStore:
 
     def _shorten(self, connection: sqlite3.Connection) -> bool:
         """Fold in until the file has become shorter. False if it has not."""
-        for attempt in range(_FOLD_TRIES):
-            if attempt:
-                time.sleep(_FOLD_PAUSE)
-                # The first one has folded in nearly all. No commit comes between what is left and SQLite's look whether
-                # one came; it need not wait for what follows.
+        for hold in _FOLD_HOLDS:
+            if hold:
+                # Nearly all has been folded in. No commit comes between what is left and SQLite's look whether one
+                # came; none need wait for what follows that.
                 self._writing.acquire()
-                threading.Timer(_FOLD_HOLD, self._writing.release).start()
+                threading.Timer(hold, self._writing.release).start()
             # A read first: before that it knows of no WAL.
             [(pages,)] = connection.execute("PRAGMA page_count").fetchall()
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
